@@ -1,0 +1,3 @@
+//! The program `bench`: runs an experiment and prints its table.
+
+fn main() {}

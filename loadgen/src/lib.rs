@@ -1,0 +1,1 @@
+//! Measures any WebSocket server and says whether its own numbers can be trusted.

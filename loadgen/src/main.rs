@@ -1,0 +1,3 @@
+//! The program `loadgen`: flags in, exit code out.
+
+fn main() {}

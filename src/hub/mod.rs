@@ -1,0 +1,1 @@
+//! Who hears what: topics, publications, frames, the ledger, the outbox.

@@ -1,0 +1,3 @@
+//! The program `stentor`: flags in, exit code out.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The seam to the system: readiness, bytes, time and entropy behind one trait.

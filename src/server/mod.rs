@@ -1,0 +1,1 @@
+//! The worker: connections, the phases of the turn, HTTP routes, metrics.

@@ -1,0 +1,1 @@
+//! What the server is for: echo, chat, broadcast channels, ticks.

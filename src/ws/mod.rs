@@ -1,0 +1,1 @@
+//! RFC 6455 as pure state machines, both roles.
