@@ -1,1 +1,3 @@
 //! Data structures that know nothing of networks.
+
+pub mod marker;
