@@ -1,1 +1,3 @@
 //! Measures any WebSocket server and says whether its own numbers can be trusted.
+
+pub mod units;
