@@ -1,3 +1,4 @@
 //! Measures any WebSocket server and says whether its own numbers can be trusted.
 
+pub mod report;
 pub mod units;
