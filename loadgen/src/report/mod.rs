@@ -6,6 +6,7 @@
 //! Invariants: the verdict stands first in every output; an output is a pure function of the [`Report`].
 
 mod schema;
+pub mod verdict;
 
 pub use schema::*;
 
