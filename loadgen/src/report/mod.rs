@@ -5,7 +5,10 @@
 //!
 //! Invariants: the verdict stands first in every output; an output is a pure function of the [`Report`].
 
+pub mod csv;
+pub mod hlog;
 mod schema;
+pub mod text;
 pub mod verdict;
 
 pub use schema::*;
