@@ -7,7 +7,10 @@
 
 pub mod csv;
 pub mod hlog;
+pub mod html;
+pub mod outputs;
 mod schema;
+mod svg;
 pub mod text;
 pub mod verdict;
 
