@@ -1,1 +1,5 @@
 //! Measures any WebSocket server and says whether its own numbers can be trusted.
+
+pub mod report;
+pub mod threshold;
+pub mod units;
