@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod id;
+pub mod marker;
 pub mod pool;
 pub mod tick;
 pub mod wheel;
