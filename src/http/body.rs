@@ -1,15 +1,17 @@
-//! A request's body, taken piece by piece into a bounded buffer: by Content-Length, or chunked (RFC 9112 §7.1).
+//! A request's body, taken piece by piece into a bounded buffer: by Content-Length, or chunked (RFC 9112
+//! §7.1).
 //!
-//! Bodies come with `POST /publish` only and become one message, so they are gathered whole. Extensions and trailers of
-//! chunks mean nothing here: they are read, counted and dropped.
+//! Bodies come with `POST /publish` only and become one message, so they are gathered whole. Extensions and
+//! trailers of chunks mean nothing here: they are read, counted and dropped.
 //!
 //! ```text
 //! 1a;name=value CRLF  26 bytes CRLF  ...  0 CRLF  trailer: value CRLF  CRLF
 //! size  extension     data                last    trailers             end
 //! ```
 //!
-//! Invariants: what is gathered never exceeds the bound, and a body that announces more is refused before a byte of it
-//! is read; memory follows bytes received, never bytes announced; results do not depend on how the stream was cut.
+//! Invariants: what is gathered never exceeds the bound, and a body that announces more is refused before a
+//! byte of it is read; memory follows bytes received, never bytes announced; results do not depend on how the
+//! stream was cut.
 
 use super::Refusal;
 
@@ -24,8 +26,8 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// Most bytes of chunk extensions and trailers in one body, together. Nothing uses them, and without a bound one byte
-/// of data could drag any number of them along.
+/// Most bytes of chunk extensions and trailers in one body, together. Nothing uses them, and without a bound
+/// one byte of data could drag any number of them along.
 const EXTRAS_MAX: u32 = 8 * 1024;
 
 /// Most digits of a chunk's size: enough for 64 bits, and leading zeros are no way to send for ever.
@@ -87,8 +89,8 @@ impl BodyReader {
         matches!(self.part, Part::Done)
     }
 
-    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`. Gives how many bytes were
-    /// taken and whether the body is complete; bytes behind it are left for the next request.
+    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`. Gives how many
+    /// bytes were taken and whether the body is complete; bytes behind it are left for the next request.
     ///
     /// # Errors
     /// The chunks are malformed or exceed a bound. The reader is of no use afterwards.
@@ -191,6 +193,155 @@ impl BodyReader {
                 Ok(next)
             }
             None => Err(Refusal::ChunkExtrasTooLarge),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Feeds the pieces in turn; gives the data, how many bytes were taken and whether the body is complete.
+    fn read(
+        length: BodyLength,
+        max: u64,
+        pieces: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> (Vec<u8>, Result<(usize, bool), Refusal>) {
+        let mut out = Vec::new();
+        let mut reader = match BodyReader::new(length, max) {
+            Ok(reader) => reader,
+            Err(refusal) => return (out, Err(refusal)),
+        };
+        let mut taken = 0;
+        for piece in pieces {
+            match reader.feed(piece.as_ref(), &mut out) {
+                Ok((count, _)) => taken += count,
+                Err(refusal) => return (out, Err(refusal)),
+            }
+        }
+        let done = reader.is_done();
+        (out, Ok((taken, done)))
+    }
+
+    fn chunked(text: &str, max: u64) -> (Vec<u8>, Result<(usize, bool), Refusal>) {
+        read(BodyLength::Chunked, max, [text])
+    }
+
+    #[test]
+    fn by_length() {
+        assert_eq!(read(BodyLength::Length(5), 5, ["he", "llo", "next"]), (b"hello".to_vec(), Ok((5, true))));
+        assert_eq!(read(BodyLength::Length(5), 9, ["hell"]), (b"hell".to_vec(), Ok((4, false))));
+        assert_eq!(read(BodyLength::None, 0, ["next"]), (vec![], Ok((0, true))));
+    }
+
+    #[test]
+    fn an_announced_length_is_refused_before_reading() {
+        assert_eq!(BodyReader::new(BodyLength::Length(6), 5).err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(BodyReader::new(BodyLength::Length(u64::MAX), 5).err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(chunked("6\r\n", 5), (vec![], Err(Refusal::BodyTooLarge)));
+        assert_eq!(chunked("FFFFFFFFFFFFFFFF\r\n", 5), (vec![], Err(Refusal::BodyTooLarge)));
+        assert_eq!(chunked("5\r\nhello\r\n1\r\n", 5), (b"hello".to_vec(), Err(Refusal::BodyTooLarge)));
+    }
+
+    #[test]
+    fn by_chunks() {
+        let text = "5;a=\"b\"\r\nhello\r\n0001 ;c\r\n!\r\n0\r\nTrailer: x\r\nAnother: y\r\n\r\n";
+        let (data, verdict) = chunked(&format!("{text}GET /"), 9);
+        assert_eq!((data.as_slice(), verdict), (&b"hello!"[..], Ok((text.len(), true))));
+        assert_eq!(chunked("0\r\n\r\n", 0), (vec![], Ok((5, true))));
+        assert_eq!(chunked("a\r\n0123456789\r\n0\r\n", 10).1, Ok((18, false)));
+    }
+
+    #[test]
+    fn malformed_chunks() {
+        for text in [
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            ";a\r\n",
+            " 5\r\n",
+            "0x5\r\n",
+            "5\n",
+            "5\rx",
+            "5;\n",
+            "5;\0\r\n",
+            "1\r\nab",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "00000000000000005\r\n",
+            "0\r\n\n",
+            "0\r\na\n",
+            "0\r\n\rx",
+        ] {
+            assert_eq!(chunked(text, 99).1, Err(Refusal::ChunkMalformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let size = EXTRAS_MAX as usize;
+        assert!(chunked(&format!("1;{}\r\na\r\n", "x".repeat(size - 1)), 9).1.is_ok());
+        assert_eq!(
+            chunked(&format!("1;{}\r\na\r\n", "x".repeat(size)), 9).1,
+            Err(Refusal::ChunkExtrasTooLarge)
+        );
+        let trailers = "a: b\r\n".repeat(size);
+        assert_eq!(chunked(&format!("0\r\n{trailers}\r\n"), 9).1, Err(Refusal::ChunkExtrasTooLarge));
+        let chunks = "1;x\r\na\r\n".repeat(size);
+        assert_eq!(
+            chunked(&chunks, u64::MAX).1,
+            Err(Refusal::ChunkExtrasTooLarge),
+            "over all chunks together"
+        );
+    }
+
+    fn pieces(bytes: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
+        let mut rest = bytes;
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        for cut in cuts {
+            let (piece, after) = rest.split_at((*cut).min(rest.len()));
+            pieces.push(piece.to_vec());
+            rest = after;
+        }
+        pieces.push(rest.to_vec());
+        pieces
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_in_chunks_arrives(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8),
+            extension in "(;[a-z=\" ]{0,12})?",
+            trailer in "(x: [a-z]{0,9}\r\n){0,2}",
+            cuts in proptest::collection::vec(0usize..12, 0..40),
+        ) {
+            let mut text = Vec::new();
+            for chunk in &chunks {
+                text.extend_from_slice(format!("{:X}{extension}\r\n", chunk.len()).as_bytes());
+                text.extend_from_slice(chunk);
+                text.extend_from_slice(b"\r\n");
+            }
+            text.extend_from_slice(format!("0\r\n{trailer}\r\n").as_bytes());
+            let all = text.len();
+            text.extend_from_slice(b"behind");
+            let (data, verdict) = read(BodyLength::Chunked, 1000, pieces(&text, &cuts));
+            prop_assert_eq!(data, chunks.concat());
+            prop_assert_eq!(verdict, Ok((all, true)));
+        }
+
+        #[test]
+        fn chop_invariance_of_anything(
+            bytes in proptest::collection::vec(
+                prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'1'), Just(b'0'), Just(b';'), any::<u8>()], 0..120),
+            cuts in proptest::collection::vec(0usize..9, 0..40),
+            max in 0u64..40,
+        ) {
+            for length in [BodyLength::Chunked, BodyLength::Length(17)] {
+                let whole = read(length, max, [&bytes]);
+                prop_assert!(whole.0.len() as u64 <= max);
+                prop_assert_eq!(read(length, max, pieces(&bytes, &cuts)), whole);
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The client's side: a response's head, parsed.
 //!
-//! loadgen and the tests meet servers of every kind; this is the mirror of `request`, with the same strictness. Where
-//! the head ends is found by [`HeadScan`](super::HeadScan), as for requests.
+//! loadgen and the tests meet servers of every kind; this is the mirror of `request`, with the same
+//! strictness. Where the head ends is found by [`HeadScan`](super::HeadScan), as for requests.
 //!
-//! Invariants: a [`Response`] is HTTP/1.x with a status of three digits and says at most once where its body ends.
+//! Invariants: a [`Response`] is HTTP/1.x with a status of three digits and says at most once where its body
+//! ends.
 
 use std::fmt;
 
@@ -24,7 +25,8 @@ pub struct Response<'h, 'b> {
     headers: &'h [httparse::Header<'b>],
 }
 
-/// Where the body of a response ends (RFC 9112 §6.3). The answer to a HEAD request has none, whatever this says.
+/// Where the body of a response ends (RFC 9112 §6.3). The answer to a HEAD request has none, whatever this
+/// says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// As for requests.
@@ -103,5 +105,59 @@ const fn words(error: httparse::Error) -> &'static str {
         httparse::Error::Token => "invalid status line",
         httparse::Error::TooManyHeaders => "too many header fields",
         httparse::Error::Version => "it is not HTTP/1.x",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(head: &str, expected: (u16, Body, bool)) {
+        let mut storage = Storage::new();
+        let response = Response::parse(head.as_bytes(), &mut storage).unwrap();
+        assert_eq!((response.status.code(), response.body, response.keep_alive), expected, "{head}");
+    }
+
+    #[test]
+    fn heads() {
+        let none = Body::Framed(BodyLength::None);
+        check("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", (101, none, true));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
+            (200, Body::Framed(BodyLength::Length(3)), true),
+        );
+        check("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", (200, none, true));
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+            (200, Body::Framed(BodyLength::Chunked), false),
+        );
+        check("HTTP/1.0 200 OK\r\n\r\n", (200, Body::UntilClose, false));
+        check(
+            "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n",
+            (200, Body::Framed(BodyLength::Length(1)), true),
+        );
+    }
+
+    #[test]
+    fn malformed_heads_say_what_is_wrong() {
+        for (head, words) in [
+            ("HTTP/1.1 2x0 OK\r\n\r\n", "status"),
+            ("SSH-2.0-OpenSSH\r\n\r\n", "HTTP"),
+            ("HTTP/1.1 200 OK\r\nA b\r\n\r\n", "name"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "ambiguous"),
+            ("HTTP/1.1 200 OK\r\n", "complete"),
+        ] {
+            let error = Response::parse(head.as_bytes(), &mut Storage::new()).unwrap_err();
+            assert!(error.to_string().contains(words), "{head:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_heads_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Response::parse(&bytes, &mut Storage::new());
+            let _ = Response::parse(&[b"HTTP/1.1 200 OK\r\n", &bytes[..], b"\r\n\r\n"].concat(), &mut Storage::new());
+        }
     }
 }

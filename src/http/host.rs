@@ -24,7 +24,8 @@ pub(super) fn is_valid(value: &[u8]) -> bool {
     }
 }
 
-/// An IPv6 address, or what a later version of IP may bring (`IPvFuture`): the address itself is not our business.
+/// An IPv6 address, or what a later version of IP may bring (`IPvFuture`): the address itself is not our
+/// business.
 fn is_ip_literal(inner: &[u8]) -> bool {
     !inner.is_empty()
         && inner

@@ -1,15 +1,16 @@
 //! Just enough HTTP/1.1: heads, responses, small bodies, both roles.
 //!
-//! A WebSocket begins as an HTTP request, and the same port serves a few pages, `/metrics` and `POST /publish`. That
-//! is all the HTTP there is here: no pipelining queue, no content coding, no routing. Everything is sans-IO: bytes and
-//! limits come in as arguments, values and bytes go out.
+//! A WebSocket begins as an HTTP request, and the same port serves a few pages, `/metrics` and `POST
+//! /publish`. That is all the HTTP there is here: no pipelining queue, no content coding, no routing.
+//! Everything is sans-IO: bytes and limits come in as arguments, values and bytes go out.
 //!
-//! How a request walks through the room: [`HeadScan`] finds where the head ends without looking at a byte twice,
-//! [`Request::parse`] turns the head into a value that cannot be wrong, [`BodyReader`] takes a bounded body, and a
-//! [`Response`] or a [`Refusal`] is encoded into the send buffer.
+//! How a request walks through the room: [`HeadScan`] finds where the head ends without looking at a byte
+//! twice, [`Request::parse`] turns the head into a value that cannot be wrong, [`BodyReader`] takes a bounded
+//! body, and a [`Response`] or a [`Refusal`] is encoded into the send buffer.
 //!
 //! Invariants:
-//! - What is ambiguous is refused, never guessed: two lengths, two hosts, folded lines, bare CR or LF. Request smuggling
+//! - What is ambiguous is refused, never guessed: two lengths, two hosts, folded lines, bare CR or LF.
+//!   Request smuggling
 //!   lives on two readers disagreeing (RFC 9112 §11.2).
 //! - Every state here is bounded, and results do not depend on how the stream was cut.
 //! - No byte of a peer can end a header line that we send.
@@ -32,7 +33,8 @@ pub use scan::HeadScan;
 /// Bounds of a head; one value serves all connections of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest request line in bytes, its CRLF not counted (414 beyond; RFC 9112 §3 recommends at least 8000).
+    /// Longest request line in bytes, its CRLF not counted (414 beyond; RFC 9112 §3 recommends at least
+    /// 8000).
     pub request_line_max: usize,
     /// Longest head in bytes: request line, fields and the empty line together (431 beyond).
     pub head_max: usize,

@@ -28,7 +28,8 @@ pub enum Refusal {
     Nul,
     /// A CR that no LF follows (RFC 9112 §2.2).
     BareCr,
-    /// A LF that no CR precedes (RFC 9112 §2.2 allows it; two readings of one stream are worse than a refusal).
+    /// A LF that no CR precedes (RFC 9112 §2.2 allows it; two readings of one stream are worse than a
+    /// refusal).
     BareLf,
     /// A field continued on a second line (RFC 9112 §5.2).
     FoldedLine,
@@ -123,7 +124,8 @@ impl Refusal {
         self.words().0
     }
 
-    /// Appends the whole answer: status, one line of text, `Connection: close`. `head_only` answers a HEAD request.
+    /// Appends the whole answer: status, one line of text, `Connection: close`. `head_only` answers a HEAD
+    /// request.
     pub fn encode(self, out: &mut Vec<u8>, head_only: bool) {
         let text = format!("{self}\n");
         let mut response = Response::new(self.status()).body("text/plain; charset=utf-8", text.as_bytes());
@@ -199,3 +201,28 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_what_was_wrong_and_closes() {
+        let mut out = Vec::new();
+        Refusal::HostMissing.encode(&mut out, false);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\
+             Connection: close\r\n\r\nmissing Host header: HTTP/1.1 requires exactly one\n"
+        );
+    }
+
+    #[test]
+    fn a_wrong_method_learns_which_are_right() {
+        let mut out = Vec::new();
+        Refusal::MethodNotAllowed { allow: "GET, HEAD" }.encode(&mut out, true);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n"), "HEAD has no body: {text}");
+    }
+}

@@ -1,10 +1,11 @@
 //! A response: status, fields, and a body that is all there, encoded in one piece.
 //!
-//! Everything this server says over HTTP is small and known before the first byte leaves, so each response carries its
-//! Content-Length and there is no streaming.
+//! Everything this server says over HTTP is small and known before the first byte leaves, so each response
+//! carries its Content-Length and there is no streaming.
 //!
-//! Invariants: header injection is impossible, since a field whose name is no token or whose value holds CR, LF or
-//! another control character is left out whole; `Connection: close` stands exactly when the connection is to be closed.
+//! Invariants: header injection is impossible, since a field whose name is no token or whose value holds CR,
+//! LF or another control character is left out whole; `Connection: close` stands exactly when the connection
+//! is to be closed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -70,7 +71,8 @@ impl Status {
         }
     }
 
-    /// Whether a response of this status never has a body (RFC 9112 §6.3): then it must not announce a length.
+    /// Whether a response of this status never has a body (RFC 9112 §6.3): then it must not announce a
+    /// length.
     #[must_use]
     pub const fn is_bodiless(self) -> bool {
         self.0 < 200 || self.0 == 204 || self.0 == 304
@@ -102,7 +104,8 @@ impl<'a> Response<'a> {
         Self { status, headers: Vec::new(), content_type: "", body: b"" }
     }
 
-    /// Adds a field. Length, type and connection are written by [`encode`](Self::encode) and need no call of this.
+    /// Adds a field. Length, type and connection are written by [`encode`](Self::encode) and need no call of
+    /// this.
     #[must_use]
     pub fn header(mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -117,11 +120,11 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// Appends head and body to `out`. `head_only` leaves the body out but announces its length, as HEAD wants it
-    /// (RFC 9110 §9.3.2); without `keep_alive` the peer is told that the connection ends here.
+    /// Appends head and body to `out`. `head_only` leaves the body out but announces its length, as HEAD
+    /// wants it (RFC 9110 §9.3.2); without `keep_alive` the peer is told that the connection ends here.
     ///
-    /// A field that could not stand in a head as it is, is left out whole: a value with a line break in it must not
-    /// become a second field, and half a value would be a lie.
+    /// A field that could not stand in a head as it is, is left out whole: a value with a line break in it
+    /// must not become a second field, and half a value would be a lie.
     pub fn encode(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
         let status = self.status;
         write_line(out, format_args!("HTTP/1.1 {} {}", status.code(), status.reason()));
@@ -155,4 +158,69 @@ fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
 fn write_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
     out.write_fmt(line).expect("writing to a Vec cannot fail");
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{BodyLength, Storage, client};
+    use proptest::prelude::*;
+
+    fn encoded(response: &Response<'_>, head_only: bool, keep_alive: bool) -> String {
+        let mut out = Vec::new();
+        response.encode(&mut out, head_only, keep_alive);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_bytes() {
+        let response = Response::new(Status::OK).header("X-A", "b").body("text/plain", b"hello");
+        let head = "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n";
+        assert_eq!(encoded(&response, false, true), format!("{head}\r\nhello"));
+        assert_eq!(encoded(&response, true, true), format!("{head}\r\n"));
+        assert_eq!(encoded(&response, false, false), format!("{head}Connection: close\r\n\r\nhello"));
+        assert_eq!(
+            encoded(&Response::new(Status::NOT_FOUND), false, true),
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        );
+        assert_eq!(
+            encoded(&Response::new(Status::NO_CONTENT), false, true),
+            "HTTP/1.1 204 No Content\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_line_break_cannot_become_a_field() {
+        let bare = encoded(&Response::new(Status::OK), false, true);
+        for (name, value) in [
+            ("A", "b\r\nC: d"),
+            ("A", "b\nC"),
+            ("A", "b\0"),
+            ("A\r\nB", "c"),
+            ("A:", "b"),
+            ("", "b"),
+            ("A B", "c"),
+        ] {
+            assert_eq!(
+                encoded(&Response::new(Status::OK).header(name, value), false, true),
+                bare,
+                "{name:?}: {value:?}"
+            );
+        }
+        assert_eq!(encoded(&Response::new(Status::OK).body("a\r\nb: c", b""), false, true), bare);
+    }
+
+    proptest! {
+        #[test]
+        fn any_field_leaves_a_head_that_our_client_reads(name in "[ -~\r\n]{0,9}", value in any::<String>()) {
+            let text = encoded(&Response::new(Status::OK).header(name.as_str(), value.as_str()).body("a/b", b"x"), false, true);
+            let mut storage = Storage::new();
+            let end = text.find("\r\n\r\n").unwrap() + 4;
+            prop_assert_eq!(&text[end..], "x");
+            let head = client::Response::parse(&text.as_bytes()[..end], &mut storage).unwrap();
+            prop_assert!(head.headers().count() <= 3);
+            prop_assert_eq!(head.header("content-type"), Some(&b"a/b"[..]));
+            prop_assert_eq!(head.body, client::Body::Framed(BodyLength::Length(1)));
+        }
+    }
 }

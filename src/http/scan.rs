@@ -1,11 +1,11 @@
 //! Finds where a head ends, without looking at a byte twice.
 //!
-//! A head may arrive a byte at a time, and a peer may do that on purpose: parsing a growing head again and again would
-//! cost the square of its length. So the scan remembers how far it came, counts what is bounded on the way, and the
-//! parser runs once, over a head that is whole.
+//! A head may arrive a byte at a time, and a peer may do that on purpose: parsing a growing head again and
+//! again would cost the square of its length. So the scan remembers how far it came, counts what is bounded
+//! on the way, and the parser runs once, over a head that is whole.
 //!
-//! Invariants: every byte is examined once; what comes out does not depend on how the stream was cut; a refusal for
-//! length comes as soon as the length is exceeded, not when the line ends.
+//! Invariants: every byte is examined once; what comes out does not depend on how the stream was cut; a
+//! refusal for length comes as soon as the length is exceeded, not when the line ends.
 
 use super::{Limits, Refusal, is_token_byte};
 
@@ -29,8 +29,9 @@ impl HeadScan {
         Self { scanned: 0, line: 0, fields: 0, in_fields: false }
     }
 
-    /// Continues in `bytes`, which holds everything received since the head began (what was scanned before must still
-    /// stand at its front). Gives the head's length in bytes, its empty last line included, once that has arrived.
+    /// Continues in `bytes`, which holds everything received since the head began (what was scanned before
+    /// must still stand at its front). Gives the head's length in bytes, its empty last line included, once
+    /// that has arrived.
     ///
     /// A response's head ends in the same way, so clients use this too.
     ///
@@ -39,8 +40,8 @@ impl HeadScan {
     pub fn scan(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
         loop {
             let (from, line) = (self.scanned as usize, self.line as usize);
-            // The LF must stand before `bound`, and only bytes before it are looked at: so the verdict is the same
-            // however much arrives at once.
+            // The LF must stand before `bound`, and only bytes before it are looked at: so the verdict is the
+            // same however much arrives at once.
             let (bound, exceeded) = self.bound(line, limits);
             let window = &bytes[from..bytes.len().min(bound).max(from)];
             if from == line && !self.in_fields {
@@ -83,8 +84,8 @@ impl HeadScan {
     }
 }
 
-/// A first byte that cannot begin a method is not worth waiting for the rest: a TLS greeting (0x16) on the plain port has
-/// no line end and would else stay until its deadline.
+/// A first byte that cannot begin a method is not worth waiting for the rest: a TLS greeting (0x16) on the
+/// plain port has no line end and would else stay until its deadline.
 fn reject_other_protocols(window: &[u8]) -> Result<(), Refusal> {
     match window.first() {
         Some(&byte) if !is_token_byte(byte) && byte != b'\r' && byte != b'\n' => {
