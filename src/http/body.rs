@@ -1,5 +1,4 @@
-//! A request's body, taken piece by piece into a bounded buffer: by Content-Length, or chunked (RFC 9112
-//! §7.1).
+//! A request's body, taken piece by piece into a bounded buffer, by length or in chunks (RFC 9112 §6–7).
 //!
 //! Bodies come with `POST /publish` only and become one message, so they are gathered whole. Extensions and
 //! trailers of chunks mean nothing here: they are read, counted and dropped.

@@ -1,7 +1,7 @@
 //! Just enough HTTP/1.1: heads, responses, small bodies, both roles.
 //!
-//! A WebSocket begins as an HTTP request, and the same port serves a few pages, `/metrics` and `POST
-//! /publish`. That is all the HTTP there is here: no pipelining queue, no content coding, no routing.
+//! A WebSocket begins as an HTTP request, and the same port serves a few pages, `/metrics` and
+//! `POST /publish`. That is all the HTTP there is here: no pipelining queue, no content coding, no routing.
 //! Everything is sans-IO: bytes and limits come in as arguments, values and bytes go out.
 //!
 //! How a request walks through the room: [`HeadScan`] finds where the head ends without looking at a byte
@@ -10,8 +10,7 @@
 //!
 //! Invariants:
 //! - What is ambiguous is refused, never guessed: two lengths, two hosts, folded lines, bare CR or LF.
-//!   Request smuggling
-//!   lives on two readers disagreeing (RFC 9112 §11.2).
+//!   Request smuggling lives on two readers disagreeing (RFC 9112 §11.2).
 //! - Every state here is bounded, and results do not depend on how the stream was cut.
 //! - No byte of a peer can end a header line that we send.
 

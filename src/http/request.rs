@@ -1,8 +1,8 @@
 //! A request's head as a value that cannot be wrong: parsed once, borrowed from the bytes it came in.
 //!
-//! `httparse` does the tokenising. This file adds what it leaves to its caller: which lines are refused and with which
-//! words, the rules on Host (RFC 9112 §3.2) and on body length (RFC 9112 §6), and what the connection options
-//! mean.
+//! `httparse` does the tokenising. This file adds what it leaves to its caller: which lines are refused and
+//! with which words, the rules on Host (RFC 9112 §3.2) and on body length (RFC 9112 §6), and what the
+//! connection options mean.
 //!
 //! Invariants: a [`Request`] has exactly one valid Host, at most one statement of where its body ends, and is
 //! HTTP/1.1.
@@ -320,7 +320,8 @@ mod tests {
     #[test]
     fn a_whole_request() {
         let mut storage = Storage::new();
-        let head = b"\r\nGET /chat/hall?name=ann&x HTTP/1.1\r\nHOST:\ta:1\t\r\nX-Y:  z \r\nConnection: keep-alive, UPGRADE\r\nUpgrade: foo, WebSocket\r\n\r\n";
+        let head = b"\r\nGET /chat/hall?name=ann&x HTTP/1.1\r\nHOST:\ta:1\t\r\nX-Y:  z \r\n\
+            Connection: keep-alive, UPGRADE\r\nUpgrade: foo, WebSocket\r\n\r\n";
         let request = Request::parse(head, &mut storage).unwrap();
         assert_eq!(request.method, Method::Get);
         assert_eq!((request.path, request.query, request.host), ("/chat/hall", "name=ann&x", "a:1"));
