@@ -1,0 +1,207 @@
+//! The client's half of the handshake: ask, and check the answer (RFC 6455 §4.1).
+//!
+//! A client must fail the connection unless the server's answer proves that it read *this* request as a WebSocket
+//! handshake. What is asked for is shared by any number of connections ([`ClientRequest`]); what is each
+//! connection's own is its key alone ([`ClientHandshake`], 24 bytes).
+
+use super::{STANDARD, Seen, accept_key, list_has, push_field};
+use base64::Engine as _;
+use std::fmt;
+
+/// What a client asks for; one for all connections to the same place.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ClientRequest<'a> {
+    /// The `Host` field: name and, unless it is the default one, port.
+    pub host: &'a str,
+    /// The request target: path and query, beginning with `/`.
+    pub target: &'a str,
+    /// The `Origin` field, as a browser would send it.
+    pub origin: Option<&'a str>,
+    /// Subprotocols, the favourite first.
+    pub protocols: &'a [&'a str],
+    /// The value of `Sec-WebSocket-Extensions`.
+    pub extensions: Option<&'a str>,
+    /// Further fields, as they are.
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+/// One connection's handshake: its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientHandshake {
+    /// ASCII.
+    key: [u8; 24],
+}
+
+/// What a server agreed to.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Accepted<'h> {
+    /// The subprotocol chosen, one of those asked for.
+    pub protocol: Option<&'h str>,
+    /// The value of `Sec-WebSocket-Extensions`; only if some were asked for. Whether it is what was asked for, the
+    /// extension knows.
+    pub extensions: Option<&'h str>,
+}
+
+impl ClientHandshake {
+    /// A handshake with this nonce, which must be drawn at random for each connection (RFC 6455 §4.1, item 7).
+    pub fn new(nonce: [u8; 16]) -> Self {
+        let mut key = [0; 24];
+        STANDARD.encode_slice(nonce, &mut key).expect("16 bytes are 24 characters of base64");
+        Self { key }
+    }
+
+    /// The value of `Sec-WebSocket-Key`.
+    pub fn key(&self) -> &str {
+        std::str::from_utf8(&self.key).expect("base64 is ASCII")
+    }
+
+    /// Appends the request.
+    ///
+    /// # Panics
+    /// If the target or a field holds a line break, or the target a space: they come from our own side.
+    pub fn encode_request(&self, out: &mut Vec<u8>, request: &ClientRequest<'_>) {
+        let is_target = |byte: u8| byte > b' ' && byte != 0x7F;
+        assert!(request.target.bytes().all(is_target), "a request target is one word");
+        for part in ["GET ", request.target, " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        push_field(out, "Host", request.host);
+        push_field(out, "Upgrade", "websocket");
+        push_field(out, "Connection", "Upgrade");
+        push_field(out, "Sec-WebSocket-Version", "13");
+        push_field(out, "Sec-WebSocket-Key", self.key());
+        if let Some(origin) = request.origin {
+            push_field(out, "Origin", origin);
+        }
+        if !request.protocols.is_empty() {
+            push_field(out, "Sec-WebSocket-Protocol", &request.protocols.join(", "));
+        }
+        if let Some(extensions) = request.extensions {
+            push_field(out, "Sec-WebSocket-Extensions", extensions);
+        }
+        for (name, value) in request.headers {
+            push_field(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Checks the answer to [`encode_request`](Self::encode_request): status and header fields.
+    ///
+    /// # Errors
+    /// Why the connection must be failed (RFC 6455 §4.1, the list behind "Once the client's opening handshake has
+    /// been sent").
+    pub fn check_response<'h>(
+        &self,
+        request: &ClientRequest<'_>,
+        status: u16,
+        headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+    ) -> Result<Accepted<'h>, Rejection> {
+        if status != 101 {
+            return Err(Rejection::Status(status));
+        }
+        let (mut upgrade, mut connects) = (Seen::Never, false);
+        let (mut accept, mut protocol, mut extensions) = (Seen::Never, Seen::Never, Seen::Never);
+        for (name, value) in headers {
+            if name.eq_ignore_ascii_case("Upgrade") {
+                upgrade.note(value);
+            } else if name.eq_ignore_ascii_case("Connection") {
+                connects |= list_has(value, "upgrade");
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Accept") {
+                accept.note(value);
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Protocol") {
+                protocol.note(value);
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Extensions") {
+                extensions.note(value);
+            }
+        }
+        // A server switches to one protocol, so this is a value here, not a list (item 2).
+        if !matches!(upgrade, Seen::Once(value) if value.eq_ignore_ascii_case(b"websocket")) || !connects {
+            return Err(Rejection::NotUpgraded);
+        }
+        match accept {
+            Seen::Never => return Err(Rejection::AcceptMissing),
+            Seen::Once(value) if value == accept_key(self.key()) => {}
+            Seen::Once(_) => return Err(Rejection::AcceptWrong),
+            Seen::Twice => return Err(Rejection::Duplicate("Sec-WebSocket-Accept")),
+        }
+        Ok(Accepted {
+            extensions: checked_extensions(extensions, request)?,
+            protocol: checked_protocol(protocol, request)?,
+        })
+    }
+}
+
+/// Item 5: no extension that was not asked for.
+fn checked_extensions<'h>(seen: Seen<'h>, request: &ClientRequest<'_>) -> Result<Option<&'h str>, Rejection> {
+    match seen {
+        Seen::Never => Ok(None),
+        Seen::Once(value) => match std::str::from_utf8(value) {
+            Ok(value) if request.extensions.is_some() => Ok(Some(value)),
+            Ok(_) | Err(_) => Err(Rejection::ExtensionUnasked),
+        },
+        Seen::Twice => Err(Rejection::Duplicate("Sec-WebSocket-Extensions")),
+    }
+}
+
+/// Item 6: no subprotocol that was not asked for. To choose none is allowed.
+fn checked_protocol<'h>(seen: Seen<'h>, request: &ClientRequest<'_>) -> Result<Option<&'h str>, Rejection> {
+    match seen {
+        Seen::Never => Ok(None),
+        Seen::Once(value) => match std::str::from_utf8(value) {
+            Ok(value) if request.protocols.contains(&value) => Ok(Some(value)),
+            Ok(_) | Err(_) => Err(Rejection::ProtocolUnasked),
+        },
+        Seen::Twice => Err(Rejection::Duplicate("Sec-WebSocket-Protocol")),
+    }
+}
+
+/// Why an answer does not open a WebSocket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rejection {
+    /// A status other than 101.
+    Status(u16),
+    /// `Upgrade: websocket` or `Connection: Upgrade` is missing.
+    NotUpgraded,
+    /// No `Sec-WebSocket-Accept`.
+    AcceptMissing,
+    /// An accept value for some other key.
+    AcceptWrong,
+    /// This field stands there twice.
+    Duplicate(&'static str),
+    /// A subprotocol that was not asked for.
+    ProtocolUnasked,
+    /// An extension that was not asked for.
+    ExtensionUnasked,
+}
+
+impl Rejection {
+    /// The label in reports: stable, lower case, a bounded set.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::NotUpgraded => "not_upgraded",
+            Self::AcceptMissing => "accept_missing",
+            Self::AcceptWrong => "accept_wrong",
+            Self::Duplicate(_) => "duplicate_header",
+            Self::ProtocolUnasked => "protocol_unasked",
+            Self::ExtensionUnasked => "extension_unasked",
+        }
+    }
+}
+
+/// One line that says what was wrong.
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the server answered with status {status} instead of 101"),
+            Self::NotUpgraded => f.write_str("the server's 101 does not upgrade to websocket"),
+            Self::AcceptMissing => f.write_str("the server's Sec-WebSocket-Accept is missing"),
+            Self::AcceptWrong => f.write_str("the server's Sec-WebSocket-Accept is for another key"),
+            Self::Duplicate(name) => write!(f, "the server sent {name} more than once"),
+            Self::ProtocolUnasked => f.write_str("the server chose a subprotocol that was not asked for"),
+            Self::ExtensionUnasked => f.write_str("the server chose an extension that was not asked for"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}
