@@ -127,12 +127,8 @@ mod tests {
         let mut got = deliver(&mut hub);
         got.sort();
         let a_b_c = b"\x81\x01a\x81\x01b\x81\x01c".to_vec();
-        let expected = [
-            (0, a_b_c),
-            (1, b"\x81\x01a".to_vec()),
-            (1, b"\x81\x01c".to_vec()),
-            (2, b"\x81\x01c".to_vec()),
-        ];
+        let expected =
+            [(0, a_b_c), (1, b"\x81\x01a".to_vec()), (1, b"\x81\x01c".to_vec()), (2, b"\x81\x01c".to_vec())];
         assert_eq!(got, expected);
         assert_eq!((hub.ledger.owed, hub.ledger.written, hub.ledger.open_batches()), (6, 6, 0));
         assert!(hub.ledger.balances() && !hub.is_busy());

@@ -73,7 +73,8 @@ mod tests {
     const BOB: ConnId = ConnId { index: 2, serial: 2 };
 
     fn ranges(items: &[(u32, u32, ConnId)], position: u32, id: ConnId) -> Vec<(u32, u32, u32)> {
-        let item = |&(end, heard_before, except)| Item { end, heard_before, except, audience: 0, published_ns: 0 };
+        let item =
+            |&(end, heard_before, except)| Item { end, heard_before, except, audience: 0, published_ns: 0 };
         let items: Vec<Item> = items.iter().map(item).collect();
         let mut out = Vec::new();
         Segment::ranges(&items, position, id, &mut out);

@@ -301,8 +301,7 @@ impl Topics {
 }
 
 impl Memberships {
-    const NONE: Self =
-        Self { first: Membership { topic: TopicId::NONE, position: 0 }, more: None };
+    const NONE: Self = Self { first: Membership { topic: TopicId::NONE, position: 0 }, more: None };
 
     fn find(&self, topic: TopicId) -> Option<u32> {
         if self.first.topic == topic {
