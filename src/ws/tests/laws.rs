@@ -30,12 +30,20 @@ fn hear_in_reads(role: Role, limits: Limits, stream: &[u8], reads: &[(usize, Bet
 /// A message to be sent: what it is and at which lengths it is divided; control frames go between.
 #[derive(Clone, Debug)]
 enum Said {
-    Message { kind: Kind, payload: Vec<u8>, fragments: Vec<usize>, between: Option<(Opcode, Vec<u8>)> },
-    Control(Opcode, Vec<u8>),
+    Message { kind: Kind, payload: Vec<u8>, fragments: Vec<usize>, between: Option<Control> },
+    Control(Control),
 }
 
-fn control() -> impl Strategy<Value = (Opcode, Vec<u8>)> {
-    (prop_oneof![Just(Opcode::Ping), Just(Opcode::Pong)], vec(any::<u8>(), 0..=125))
+/// A ping, or a pong that nobody asked for.
+#[derive(Clone, Debug)]
+enum Control {
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    let payload = || vec(any::<u8>(), 0..=125);
+    prop_oneof![payload().prop_map(Control::Ping), payload().prop_map(Control::Pong)]
 }
 
 fn said() -> impl Strategy<Value = Said> {
@@ -48,7 +56,7 @@ fn said() -> impl Strategy<Value = Said> {
         3 => (payload, vec(0usize..60, 0..5), prop::option::of(control())).prop_map(
             |((kind, payload), fragments, between)| Said::Message { kind, payload, fragments, between }
         ),
-        1 => control().prop_map(|(opcode, payload)| Said::Control(opcode, payload)),
+        1 => control().prop_map(Said::Control),
     ]
 }
 
@@ -85,17 +93,22 @@ impl Sender {
         }
     }
 
-    fn control(&mut self, opcode: Opcode, payload: Vec<u8>) {
-        self.frame(opcode, true, &payload);
-        self.expected.push(match opcode {
-            Opcode::Ping => Heard::Ping(payload),
-            _ => Heard::Pong(payload),
-        });
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Ping(payload) => {
+                self.frame(Opcode::Ping, true, &payload);
+                self.expected.push(Heard::Ping(payload));
+            }
+            Control::Pong(payload) => {
+                self.frame(Opcode::Pong, true, &payload);
+                self.expected.push(Heard::Pong(payload));
+            }
+        }
     }
 
     fn say(&mut self, said: Said) {
         match said {
-            Said::Control(opcode, payload) => self.control(opcode, payload),
+            Said::Control(control) => self.control(control),
             Said::Message { kind, payload, fragments, mut between } => {
                 let mut rest = &payload[..];
                 let mut opcode = kind.opcode();
@@ -104,8 +117,8 @@ impl Sender {
                     self.frame(opcode, false, fragment);
                     opcode = Opcode::Continuation;
                     rest = behind;
-                    if let Some((opcode, payload)) = between.take() {
-                        self.control(opcode, payload);
+                    if let Some(control) = between.take() {
+                        self.control(control);
                     }
                 }
                 self.frame(opcode, true, rest);
