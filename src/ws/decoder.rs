@@ -231,8 +231,7 @@ impl Decoder {
         if header.payload_len > limits.frame_max {
             return Err(Violation::FrameTooBig);
         }
-        // Both fit: a header's length has its top bit clear, and `held` bytes are in memory. But the sum must also
-        // be a size that this machine can hold.
+        // The announced length is the peer's word: the sum is checked, and must be a size this machine can hold.
         let total =
             (held as u64).checked_add(header.payload_len).filter(|total| *total <= limits.message_max);
         if total.is_none_or(|total| usize::try_from(total).is_err()) {
@@ -298,9 +297,11 @@ impl Decoder {
     }
 }
 
-/// Takes a control frame's payload if all of it is there. It is at most 139 bytes, so that waiting for the whole of it is
-/// cheaper than remembering a part; and it may stand between the fragments of a message (RFC 6455 §5.4), which is
-/// why it is lent where it stands and leaves the message alone.
+/// Takes a control frame's payload if all of it is there.
+///
+/// A control frame is at most 139 bytes, so that waiting for the whole of it is cheaper than remembering a part; and
+/// it may stand between the fragments of a message (RFC 6455 §5.4), which is why it is lent where it stands and
+/// leaves the message alone.
 #[inline]
 fn take_control(header: &Header, bytes: &mut [u8], cursor: &mut Cursor) -> Option<Range<usize>> {
     let start = cursor.next + header.header_len;

@@ -68,6 +68,9 @@ impl Listener {
                 }
                 Err(violation) => Heard::Violation(violation),
             };
+            // From the end on the window is of no use, and the caller need not ask again to learn it.
+            let is_end = matches!(heard, Heard::Close(_) | Heard::Violation(_));
+            assert!(!is_end || self.cursor.is_clear(self.window.len()));
             self.heard.push(heard);
         }
     }
