@@ -2,5 +2,6 @@
 
 pub mod preflight;
 pub mod report;
+pub mod sample;
 pub mod threshold;
 pub mod units;
