@@ -1,5 +1,6 @@
 //! Measures any WebSocket server and says whether its own numbers can be trusted.
 
+pub mod doctor;
 pub mod preflight;
 pub mod report;
 pub mod sample;
