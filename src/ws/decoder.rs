@@ -93,7 +93,9 @@ enum State {
 /// An event as ranges of the window, while the window is still borrowed for writing.
 enum Found {
     Message(Kind, Range<usize>),
-    Control(Opcode, Range<usize>),
+    Ping(Range<usize>),
+    Pong(Range<usize>),
+    Close(Range<usize>),
 }
 
 impl Decoder {
@@ -125,20 +127,21 @@ impl Decoder {
         cursor: &mut Cursor,
         limits: &Limits,
     ) -> Result<Option<Event<'b>>, Violation> {
+        let window_len = bytes.len();
         let event = match self.advance(bytes, cursor, limits) {
             Ok(None) => return Ok(None),
             Ok(Some(Found::Message(kind, payload))) => Ok(Event::Message { kind, payload: &bytes[payload] }),
-            Ok(Some(Found::Control(Opcode::Ping, payload))) => Ok(Event::Ping(&bytes[payload])),
-            Ok(Some(Found::Control(Opcode::Pong, payload))) => Ok(Event::Pong(&bytes[payload])),
-            Ok(Some(Found::Control(_, body))) => {
-                self.state = State::Stopped;
+            Ok(Some(Found::Ping(payload))) => Ok(Event::Ping(&bytes[payload])),
+            Ok(Some(Found::Pong(payload))) => Ok(Event::Pong(&bytes[payload])),
+            Ok(Some(Found::Close(body))) => {
+                self.stop(cursor, window_len);
                 close::decode_body(&bytes[body]).map(Event::Close)
             }
-            Err(violation) => Err(violation),
+            Err(violation) => {
+                self.stop(cursor, window_len);
+                Err(violation)
+            }
         };
-        if event.is_err() {
-            self.state = State::Stopped;
-        }
         event.map(Some)
     }
 
@@ -180,10 +183,15 @@ impl Decoder {
                     if header.reserved != 0 {
                         return Err(Violation::ReservedBits);
                     }
-                    if header.opcode.is_control() {
-                        return Ok(take_control(&header, bytes, cursor));
-                    }
-                    self.begin_frame(&header, cursor.held().len(), limits)?;
+                    let kind = match header.opcode {
+                        Opcode::Close => return Ok(take_control(&header, bytes, cursor).map(Found::Close)),
+                        Opcode::Ping => return Ok(take_control(&header, bytes, cursor).map(Found::Ping)),
+                        Opcode::Pong => return Ok(take_control(&header, bytes, cursor).map(Found::Pong)),
+                        Opcode::Continuation => self.message.ok_or(Violation::ContinuationStray)?,
+                        Opcode::Text => self.first(Kind::Text)?,
+                        Opcode::Binary => self.first(Kind::Binary)?,
+                    };
+                    self.begin_frame(kind, &header, cursor.held().len(), limits)?;
                     cursor.next += header.header_len;
                 }
                 State::Fragment | State::Last => {
@@ -205,21 +213,25 @@ impl Decoder {
         }
     }
 
-    /// Judges a data frame's header by what came before it and by the limits, and goes into its payload.
+    /// The kind of a message whose first frame this is; the last message must have ended (RFC 6455 §5.4).
     #[inline]
-    fn begin_frame(&mut self, header: &Header, held: usize, limits: &Limits) -> Result<(), Violation> {
-        let kind = match (header.opcode, self.message) {
-            (Opcode::Continuation, Some(kind)) => kind,
-            (Opcode::Continuation, None) => return Err(Violation::ContinuationStray),
-            (_, Some(_)) => return Err(Violation::ContinuationMissing),
-            (Opcode::Text, None) => Kind::Text,
-            (_, None) => Kind::Binary,
-        };
+    fn first(&self, kind: Kind) -> Result<Kind, Violation> {
+        if self.message.is_some() { Err(Violation::ContinuationMissing) } else { Ok(kind) }
+    }
+
+    /// Judges a data frame's header by the limits, and goes into its payload.
+    #[inline]
+    fn begin_frame(
+        &mut self,
+        kind: Kind,
+        header: &Header,
+        held: usize,
+        limits: &Limits,
+    ) -> Result<(), Violation> {
         if header.payload_len > limits.frame_max {
             return Err(Violation::FrameTooBig);
         }
-        // Both fit: a header's length has its top bit clear, and `held` bytes are in memory. But the sum must also
-        // be a size that this machine can hold.
+        // The announced length is the peer's word: the sum is checked, and must be a size this machine can hold.
         let total =
             (held as u64).checked_add(header.payload_len).filter(|total| *total <= limits.message_max);
         if total.is_none_or(|total| usize::try_from(total).is_err()) {
@@ -234,6 +246,12 @@ impl Decoder {
         self.key = header.key;
         self.state = if header.fin { State::Last } else { State::Fragment };
         Ok(())
+    }
+
+    /// Ends it: nothing more comes out, and nothing of the window is needed any more.
+    fn stop(&mut self, cursor: &mut Cursor, window_len: usize) {
+        self.state = State::Stopped;
+        cursor.discard(window_len);
     }
 
     /// Takes up what has arrived of the current payload: moved down to what is held, unmasked, checked.
@@ -274,21 +292,24 @@ impl Decoder {
         }
         self.fragments = 0;
         let payload = cursor.release();
+        // There is a message: only a data frame's header leads here, and it has set one.
         Ok(self.message.take().map(|kind| Found::Message(kind, payload)))
     }
 }
 
-/// Takes a control frame if all of it is there. It is at most 139 bytes, so that waiting for the whole of it is
-/// cheaper than remembering a part; and it may stand between the fragments of a message (RFC 6455 §5.4), which is
-/// why it is lent where it stands and leaves the message alone.
+/// Takes a control frame's payload if all of it is there.
+///
+/// A control frame is at most 139 bytes, so that waiting for the whole of it is cheaper than remembering a part; and
+/// it may stand between the fragments of a message (RFC 6455 §5.4), which is why it is lent where it stands and
+/// leaves the message alone.
 #[inline]
-fn take_control(header: &Header, bytes: &mut [u8], cursor: &mut Cursor) -> Option<Found> {
+fn take_control(header: &Header, bytes: &mut [u8], cursor: &mut Cursor) -> Option<Range<usize>> {
     let start = cursor.next + header.header_len;
     // Judged by the header: at most 125.
     let end = start + header.payload_len as usize;
     mask::apply(header.key, bytes.get_mut(start..end)?);
     cursor.next = end;
-    Some(Found::Control(header.opcode, start..end))
+    Some(start..end)
 }
 
 /// Where decoding stands in a window.

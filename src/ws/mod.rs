@@ -25,8 +25,8 @@
 //!
 //! [`opcode`] and [`header`] are the table above; [`mask`] and [`utf8`] touch the payload; [`decoder`] puts them
 //! together and is the heart of the room; [`encoder`] is the way back. [`close`] and [`violation`] are how things
-//! end, [`handshake`] how they begin. `cases.rs` goes through the rules one by one, `laws.rs` holds what must be
-//! true of every stream.
+//! end, [`handshake`] how they begin. `tests/cases.rs` goes through the rules one by one, `tests/laws.rs` holds
+//! what must be true of every stream.
 //!
 //! Compression (RFC 7692) will be one more step between header and message: RSV1 is handed up by the header, refused
 //! by the decoder as long as nobody has agreed on it.
@@ -47,3 +47,6 @@ pub use encoder::{encode, encode_masked, frame_len};
 pub use header::{Header, Role, encode_header};
 pub use opcode::{Kind, Opcode};
 pub use violation::Violation;
+
+#[cfg(test)]
+mod tests;

@@ -205,3 +205,168 @@ impl fmt::Display for Rejection {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Offer, encode_response};
+    use super::*;
+
+    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+    const GOOD: [(&str, &str); 3] =
+        [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", ACCEPT)];
+
+    /// The nonce of RFC 6455 §1.3.
+    fn handshake() -> ClientHandshake {
+        ClientHandshake::new(*b"the sample nonce")
+    }
+
+    fn request() -> ClientRequest<'static> {
+        ClientRequest {
+            host: "there:9001",
+            target: "/chat?name=x",
+            protocols: &["chat", "superchat"],
+            ..Default::default()
+        }
+    }
+
+    /// Checks the good answer with every field of this name replaced by these values.
+    fn with<'h>(
+        request: &ClientRequest<'_>,
+        name: &'h str,
+        values: &[&'h str],
+    ) -> Result<Accepted<'h>, Rejection> {
+        let mut headers: Vec<_> = GOOD.into_iter().filter(|(other, _)| *other != name).collect();
+        headers.extend(values.iter().map(|value| (name, *value)));
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        handshake().check_response(request, 101, headers)
+    }
+
+    #[test]
+    fn a_request_is_byte_for_byte_this() {
+        let mut out = Vec::new();
+        let request = ClientRequest {
+            origin: Some("http://here"),
+            extensions: Some("permessage-deflate"),
+            headers: &[("Authorization", "Bearer x")],
+            ..request()
+        };
+        handshake().encode_request(&mut out, &request);
+        let expected = "GET /chat?name=x HTTP/1.1\r\n\
+            Host: there:9001\r\n\
+            Upgrade: websocket\r\n\
+            Connection: Upgrade\r\n\
+            Sec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Origin: http://here\r\n\
+            Sec-WebSocket-Protocol: chat, superchat\r\n\
+            Sec-WebSocket-Extensions: permessage-deflate\r\n\
+            Authorization: Bearer x\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// Header fields of a head, as an HTTP parser would give them.
+    fn fields(head: &[u8]) -> Vec<(&str, &[u8])> {
+        let head = std::str::from_utf8(head).unwrap();
+        let lines = head.trim_end().lines().skip(1);
+        lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name, value.as_bytes()))
+            .collect()
+    }
+
+    #[test]
+    fn the_two_halves_agree() {
+        let (mut asked, mut answered) = (Vec::new(), Vec::new());
+        handshake().encode_request(&mut asked, &request());
+        let offer = Offer::read(fields(&asked).into_iter()).unwrap();
+        encode_response(&mut answered, offer.key(), offer.protocols().nth(1), None);
+        let accepted = handshake().check_response(&request(), 101, fields(&answered).into_iter());
+        assert_eq!(accepted, Ok(Accepted { protocol: Some("superchat"), extensions: None }));
+    }
+
+    #[test]
+    fn any_other_status_is_no_upgrade() {
+        for status in [100, 200, 301, 400, 426, 503] {
+            let headers = GOOD.iter().map(|(name, value)| (*name, value.as_bytes()));
+            let answer = handshake().check_response(&request(), status, headers);
+            assert_eq!(answer, Err(Rejection::Status(status)));
+        }
+    }
+
+    #[test]
+    fn the_answer_must_upgrade_to_websocket_and_nothing_else() {
+        assert!(with(&request(), "Upgrade", &["WebSocket"]).is_ok());
+        assert!(with(&request(), "Connection", &["keep-alive", "upgrade"]).is_ok());
+        for values in [&[][..], &["h2c"], &["websocket, h2c"], &["websocket", "websocket"]] {
+            assert_eq!(with(&request(), "Upgrade", values), Err(Rejection::NotUpgraded), "{values:?}");
+        }
+        for values in [&[][..], &["close"]] {
+            assert_eq!(with(&request(), "Connection", values), Err(Rejection::NotUpgraded), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_accept_value_must_be_there_once_and_be_ours() {
+        let name = "Sec-WebSocket-Accept";
+        assert!(with(&request(), name, &[" s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\t"]).is_ok());
+        assert_eq!(with(&request(), name, &[]), Err(Rejection::AcceptMissing));
+        assert_eq!(with(&request(), name, &[ACCEPT, ACCEPT]), Err(Rejection::Duplicate(name)));
+        for wrong in ["", "S3PPLMBITXAQ9KYGZZHZRBK+XOO=", "dGhlIHNhbXBsZSBub25jZQ=="] {
+            assert_eq!(with(&request(), name, &[wrong]), Err(Rejection::AcceptWrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_protocol_must_be_one_of_those_asked_for() {
+        let name = "Sec-WebSocket-Protocol";
+        let chosen = with(&request(), name, &["superchat"]).map(|accepted| accepted.protocol);
+        assert_eq!(chosen, Ok(Some("superchat")));
+        assert_eq!(with(&request(), name, &[]), Ok(Accepted::default()), "to choose none is allowed");
+        for wrong in ["Chat", "chat, superchat", "", "other"] {
+            assert_eq!(with(&request(), name, &[wrong]), Err(Rejection::ProtocolUnasked), "{wrong}");
+        }
+        assert_eq!(with(&request(), name, &["chat", "chat"]), Err(Rejection::Duplicate(name)));
+        let nothing = ClientRequest { protocols: &[], ..request() };
+        assert_eq!(with(&nothing, name, &["chat"]), Err(Rejection::ProtocolUnasked));
+    }
+
+    #[test]
+    fn an_extension_must_have_been_asked_for() {
+        let name = "Sec-WebSocket-Extensions";
+        assert_eq!(with(&request(), name, &["permessage-deflate"]), Err(Rejection::ExtensionUnasked));
+        let asking = ClientRequest { extensions: Some("permessage-deflate"), ..request() };
+        let chosen = with(&asking, name, &["permessage-deflate"]).map(|accepted| accepted.extensions);
+        assert_eq!(chosen, Ok(Some("permessage-deflate")));
+        assert_eq!(with(&asking, name, &["a", "b"]), Err(Rejection::Duplicate(name)));
+    }
+
+    #[test]
+    fn every_rejection_has_a_line_and_a_label_of_its_own() {
+        let all = [
+            Rejection::Status(503),
+            Rejection::NotUpgraded,
+            Rejection::AcceptMissing,
+            Rejection::AcceptWrong,
+            Rejection::Duplicate("Sec-WebSocket-Accept"),
+            Rejection::ProtocolUnasked,
+            Rejection::ExtensionUnasked,
+        ];
+        let labels: std::collections::BTreeSet<_> = all.iter().map(|rejection| rejection.label()).collect();
+        assert_eq!(labels.len(), all.len());
+        assert!(all.iter().all(|rejection| rejection.to_string().starts_with("the server")));
+    }
+
+    #[test]
+    #[should_panic(expected = "one word")]
+    fn a_target_cannot_become_a_second_line() {
+        let request = ClientRequest { target: "/ HTTP/1.1\r\nX: y", ..request() };
+        handshake().encode_request(&mut Vec::new(), &request);
+    }
+
+    #[test]
+    #[should_panic(expected = "one line")]
+    fn a_field_cannot_become_a_second_one() {
+        let request = ClientRequest { headers: &[("X", "y\r\nZ: z")], ..request() };
+        handshake().encode_request(&mut Vec::new(), &request);
+    }
+}

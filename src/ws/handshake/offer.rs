@@ -209,3 +209,157 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    const GOOD: [(&str, &str); 4] = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", KEY),
+    ];
+
+    fn read<'h>(headers: &[(&'h str, &'h str)]) -> Result<Offer<'h>, Refusal> {
+        Offer::read(headers.iter().map(|(name, value)| (*name, value.as_bytes())))
+    }
+
+    /// The good request with every field of this name replaced by these values.
+    fn with<'h>(name: &'h str, values: &[&'h str]) -> Result<Offer<'h>, Refusal> {
+        let mut headers: Vec<_> = GOOD.into_iter().filter(|(other, _)| *other != name).collect();
+        headers.extend(values.iter().map(|value| (name, *value)));
+        read(&headers)
+    }
+
+    #[track_caller]
+    fn refused(name: &str, values: &[&str], refusal: Refusal) {
+        assert_eq!(with(name, values).map(|offer| offer.key), Err(refusal), "{name}: {values:?}");
+    }
+
+    #[test]
+    fn a_good_request_among_other_fields() {
+        let headers =
+            [&[("Host", "here"), ("Cookie", "a=b")], &GOOD[..], &[("Origin", "http://there")]].concat();
+        let offer = read(&headers).unwrap();
+        assert_eq!((offer.key(), offer.protocols().count()), (KEY, 0));
+    }
+
+    #[test]
+    fn names_and_tokens_in_any_case() {
+        let loud: Vec<_> = GOOD.iter().map(|(name, value)| (name.to_uppercase(), *value)).collect();
+        let loud: Vec<_> = loud.iter().map(|(name, value)| (&**name, *value)).collect();
+        assert!(read(&loud).is_ok());
+        assert!(with("Upgrade", &["WebSocket"]).is_ok());
+        assert!(with("Connection", &["uPGRADE"]).is_ok());
+    }
+
+    #[test]
+    fn lists_over_commas_lines_and_tabs() {
+        for values in [
+            &["keep-alive, Upgrade"][..],
+            &["keep-alive", "Upgrade"],
+            &["Upgrade", "keep-alive"],
+            &["\tkeep-alive\t,\tupgrade\t"],
+            &[", ,Upgrade,"],
+        ] {
+            assert!(with("Connection", values).is_ok(), "{values:?}");
+        }
+        for values in [&["foo, websocket"][..], &["foo", "websocket"], &["h2c,\twebsocket"]] {
+            assert!(with("Upgrade", values).is_ok(), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_upgrade() {
+        for values in [&[][..], &[""], &["h2c"], &["websockets"], &["web socket"], &["websocket/13"]] {
+            refused("Upgrade", values, Refusal::NotUpgrade);
+        }
+        for values in [&[][..], &["close"], &["keep-alive"], &["Upgrades"], &["websocket"]] {
+            refused("Connection", values, Refusal::NotUpgrade);
+        }
+        // A plain GET is told that, whatever else it lacks.
+        assert_eq!(read(&[("Host", "here")]).map(|offer| offer.key), Err(Refusal::NotUpgrade));
+    }
+
+    #[test]
+    fn the_version_is_exactly_13_and_there_once() {
+        for values in
+            [&[][..], &[""], &["8"], &["12"], &["14"], &["013"], &["13.0"], &["+13"], &["13, 8"], &["1 3"]]
+        {
+            refused("Sec-WebSocket-Version", values, Refusal::Version);
+        }
+        for values in [["13", "13"], ["13", "8"]] {
+            refused("Sec-WebSocket-Version", &values, Refusal::Duplicate("Sec-WebSocket-Version"));
+        }
+        assert!(with("Sec-WebSocket-Version", &[" 13\t"]).is_ok());
+    }
+
+    #[test]
+    fn the_key_is_base64_of_16_bytes_and_there_once() {
+        refused("Sec-WebSocket-Key", &[], Refusal::KeyMissing);
+        refused("Sec-WebSocket-Key", &[KEY, KEY], Refusal::Duplicate("Sec-WebSocket-Key"));
+        for key in [
+            "",
+            "short",
+            "dGhlIHNhbXBsZSBub25jZQ",       // no padding
+            "dGhlIHNhbXBsZSBub25jZQ=",      // half of it
+            "dGhlIHNhbXBsZSBub25j",         // 15 bytes
+            "dGhlIHNhbXBsZSBub25jZQEC",     // 18 bytes in 24 characters
+            "dGhlIHNhbXBsZSBub25jZQE=",     // 17 bytes in 24 characters
+            "dGhlIHNhbXBsZSBub25jZQ==AAAA", // more behind it
+            "dGhlIHNhbXBsZSBub25jZ-==",     // of the other alphabet
+            "dGhl IHNhbXBsZSBub25jZQ==",
+            "dGhlIHNhbXBsZSBub25jé==",
+        ] {
+            refused("Sec-WebSocket-Key", &[key], Refusal::KeyMalformed);
+        }
+        assert!(
+            with("Sec-WebSocket-Key", &["dGhlIHNhbXBsZSBub25jZR=="]).is_ok(),
+            "unused bits are nobody's business"
+        );
+        let not_text = [("Sec-WebSocket-Key", &[0xFF; 24][..])];
+        let headers = GOOD[..3].iter().map(|(name, value)| (*name, value.as_bytes())).chain(not_text);
+        assert_eq!(Offer::read(headers).map(|offer| offer.key), Err(Refusal::KeyMalformed));
+    }
+
+    #[test]
+    fn protocols_keep_the_clients_order_over_lines() {
+        let offer = with("Sec-WebSocket-Protocol", &["chat.v2,\tchat", "Chat , ,x"]).unwrap();
+        assert_eq!(offer.protocols().collect::<Vec<_>>(), ["chat.v2", "chat", "Chat", "x"]);
+    }
+
+    #[test]
+    fn protocols_are_tokens_no_two_alike_and_not_too_many() {
+        let name = "Sec-WebSocket-Protocol";
+        for values in
+            [&[""][..], &[","], &["a b"], &["a", ""], &["a;b"], &["\"a\""], &["caf\u{e9}"], &["a\0"]]
+        {
+            refused(name, values, Refusal::ProtocolMalformed);
+        }
+        refused(name, &["a, b, a"], Refusal::ProtocolRepeated);
+        refused(name, &["a", "a"], Refusal::ProtocolRepeated);
+        let many: Vec<String> = (0..=PROTOCOLS_MAX).map(|i| format!("p{i}")).collect();
+        assert!(with(name, &[&many[1..].join(",")]).is_ok());
+        refused(name, &[&many.join(",")], Refusal::ProtocolMalformed);
+    }
+
+    #[test]
+    fn what_to_answer() {
+        assert_eq!(Refusal::NotUpgrade.status(), 426);
+        assert_eq!(Refusal::NotUpgrade.headers(), [("Upgrade", "websocket")]);
+        assert_eq!(Refusal::Version.status(), 426);
+        assert!(Refusal::Version.headers().contains(&("Sec-WebSocket-Version", "13")));
+        for refusal in [
+            Refusal::KeyMissing,
+            Refusal::KeyMalformed,
+            Refusal::Duplicate("Sec-WebSocket-Key"),
+            Refusal::ProtocolMalformed,
+            Refusal::ProtocolRepeated,
+        ] {
+            assert_eq!((refusal.status(), refusal.headers().len()), (400, 0), "{}", refusal.label());
+            assert!(refusal.to_string().starts_with("Sec-WebSocket-") && !refusal.to_string().contains('\n'));
+        }
+    }
+}
