@@ -1,1 +1,175 @@
 //! Who hears what: topics, publications, frames, the ledger, the outbox.
+//!
+//! Services speak to the [`Hub`] and to nothing else; the server carries out what they left there. A message to a
+//! single peer waits in the [`outbox`], a message to a topic waits, encoded, in a segment of it ([`topics`]),
+//! leaves as a [`delivery`] of [`frame`]s, and is accounted for in the [`ledger`].
+//!
+//! Invariants: the hub cannot write to a socket; what it holds is bounded by the server, which stops reading
+//! from publishers while too much waits ([`Topics::waiting_bytes`](topics::Topics::waiting_bytes)).
+
+pub mod delivery;
+pub mod frame;
+pub mod ledger;
+pub mod outbox;
+mod publication;
+pub mod topics;
+
+pub use publication::Range;
+
+use std::collections::VecDeque;
+
+use crate::base::id::ConnId;
+use crate::base::tick::Nanos;
+use crate::ws::Kind;
+use delivery::Delivery;
+use ledger::{Ledger, Unpaid};
+use outbox::Outbox;
+use topics::{TopicId, Topics};
+
+/// Topics, outbox and ledger of a worker.
+#[derive(Debug, Default)]
+pub struct Hub {
+    /// Who is in what.
+    pub topics: Topics,
+    /// What single peers are to be sent.
+    pub outbox: Outbox,
+    /// What became of every publication.
+    pub ledger: Ledger,
+    under_way: VecDeque<Delivery>,
+}
+
+impl Hub {
+    /// Publishes a message to all who are in `topic` now, but not to `except`; returns to how many.
+    pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8], except: ConnId, now: Nanos) -> u32 {
+        let audience = self.topics.publish(topic, kind, payload, except, now);
+        self.ledger.publish(audience);
+        audience
+    }
+
+    /// The delivery whose slice is next, begun if need be. It is handed back with [`put_back`](Self::put_back) or
+    /// [`end`](Self::end).
+    pub fn next_delivery(&mut self) -> Option<Delivery> {
+        // New topics come first, then those under way in turn: a short one does not wait for a long one to end.
+        while let Some(topic) = self.topics.next_busy() {
+            if let Some(delivery) = Delivery::begin(&mut self.topics, &mut self.ledger, topic) {
+                return Some(delivery);
+            }
+        }
+        self.under_way.pop_front()
+    }
+
+    /// A slice is done, the circle is not closed.
+    pub fn put_back(&mut self, delivery: Delivery) {
+        self.under_way.push_back(delivery);
+    }
+
+    /// The circle is closed.
+    pub fn end(&mut self, delivery: Delivery, now: Nanos) {
+        delivery.end(&mut self.topics, &mut self.ledger, now);
+    }
+
+    /// Whether anything waits to be delivered.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
+    }
+
+    /// Enters what a departed or slow peer was owed and did not get.
+    pub fn unpaid(&mut self, how: Unpaid, frame: &frame::Frame, now: Nanos) {
+        if frame.publications > 0 {
+            let subscribers = u32::from(frame.entry != ledger::EntryId::NONE);
+            self.ledger.unpaid(how, frame.entry, subscribers, u64::from(frame.publications), now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::delivery::Step;
+    use super::*;
+
+    fn id(index: u32) -> ConnId {
+        ConnId { index, serial: index }
+    }
+
+    /// Walks everything that waits and says who got which bytes.
+    fn deliver(hub: &mut Hub) -> Vec<(u32, Vec<u8>)> {
+        let mut got = Vec::new();
+        while let Some(mut delivery) = hub.next_delivery() {
+            let members = hub.topics.members(delivery.topic()).to_vec();
+            loop {
+                match delivery.step(&members, &mut hub.ledger, 10) {
+                    Step::Visit(id) => {
+                        for frame in delivery.frames() {
+                            got.push((id.index, frame.bytes().to_vec()));
+                            let one = u32::from(frame.entry == delivery.entry());
+                            hub.ledger.paid(frame.entry, one, u64::from(frame.publications), 20);
+                        }
+                    }
+                    Step::Skip => {}
+                    Step::Done => break,
+                }
+            }
+            hub.end(delivery, 30);
+        }
+        got
+    }
+
+    #[test]
+    fn a_batch_reaches_everybody_once_and_the_ledger_balances() {
+        let mut hub = Hub::default();
+        let sea = hub.topics.join(id(0), "sea");
+        hub.topics.join(id(1), "sea");
+        assert_eq!(hub.publish(sea, Kind::Text, b"a", ConnId::NONE, 0), 2);
+        assert_eq!(hub.publish(sea, Kind::Text, b"b", id(1), 0), 1);
+        hub.topics.join(id(2), "sea");
+        assert_eq!(hub.publish(sea, Kind::Text, b"c", ConnId::NONE, 0), 3);
+        let mut got = deliver(&mut hub);
+        got.sort();
+        let a_b_c = b"\x81\x01a\x81\x01b\x81\x01c".to_vec();
+        let expected =
+            [(0, a_b_c), (1, b"\x81\x01a".to_vec()), (1, b"\x81\x01c".to_vec()), (2, b"\x81\x01c".to_vec())];
+        assert_eq!(got, expected);
+        assert_eq!((hub.ledger.owed, hub.ledger.written, hub.ledger.open_batches()), (6, 6, 0));
+        assert!(hub.ledger.balances() && !hub.is_busy());
+    }
+
+    #[test]
+    fn who_leaves_before_its_turn_has_departed() {
+        let mut hub = Hub::default();
+        let sea = hub.topics.join(id(0), "sea");
+        (1..5).for_each(|n| {
+            hub.topics.join(id(n), "sea");
+        });
+        hub.publish(sea, Kind::Binary, b"x", ConnId::NONE, 0);
+        hub.topics.leave_all(id(3));
+        assert_eq!(deliver(&mut hub).len(), 4);
+        assert_eq!((hub.ledger.written, hub.ledger.departed, hub.ledger.open_batches()), (4, 1, 0));
+        (0..5).for_each(|n| hub.topics.leave_all(id(n)));
+        assert!(hub.topics.is_empty());
+    }
+
+    #[test]
+    fn each_delivery_begins_one_further_round_the_circle() {
+        let mut hub = Hub::default();
+        let sea = hub.topics.join(id(0), "sea");
+        hub.topics.join(id(1), "sea");
+        let mut firsts = Vec::new();
+        for _ in 0..4 {
+            hub.publish(sea, Kind::Text, b"x", ConnId::NONE, 0);
+            firsts.push(deliver(&mut hub)[0].0);
+        }
+        assert_eq!(firsts, [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_topic_left_by_all_while_a_message_waits_is_forgotten_afterwards() {
+        let mut hub = Hub::default();
+        let sea = hub.topics.join(id(0), "sea");
+        hub.publish(sea, Kind::Text, b"x", ConnId::NONE, 0);
+        hub.topics.leave_all(id(0));
+        assert!(deliver(&mut hub).is_empty());
+        assert!(hub.topics.is_empty());
+        assert_eq!((hub.ledger.departed, hub.ledger.open_batches()), (1, 0));
+    }
+}

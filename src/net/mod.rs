@@ -1,1 +1,114 @@
 //! The seam to the system: readiness, bytes, time and entropy behind one trait.
+//!
+//! Everything nondeterministic enters the server through [`Net`]. The server is generic over it, so the same
+//! code runs over epoll ([`os::OsNet`]) and in a simulated world where a seed decides what goes wrong.
+//!
+//! Invariants that every implementation keeps, and that the server relies on:
+//! - Readiness is an *edge*: it is reported when it begins and not again until it has ended. A socket is
+//!   registered once, for reading and writing, when it is accepted.
+//! - A `recv` shorter than the room it was given has drained the socket; a `send` shorter than what it was
+//!   given has filled it, and a writable edge will follow.
+//! - Events may be spurious, and may name connections that are gone.
+
+pub mod limits;
+pub mod os;
+pub mod signals;
+pub mod socket;
+
+use std::io;
+use std::time::Duration;
+
+use crate::base::id::ConnId;
+use crate::base::tick::Nanos;
+
+/// What the server needs of the system, and all that it gets.
+pub trait Net {
+    /// A connected stream socket.
+    type Socket;
+
+    /// Sleeps until something is ready or `timeout` has passed (`None`: until something is ready) and appends
+    /// what became ready to `ready`.
+    ///
+    /// # Errors
+    /// Only those that end the server; an interrupted wait returns as if nothing was ready.
+    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Monotonic time in nanoseconds.
+    fn now(&self) -> Nanos;
+
+    /// Sixty-four random bits.
+    fn entropy(&mut self) -> u64;
+
+    /// How many listeners there are; they are named 0, 1, ….
+    fn listeners(&self) -> usize;
+
+    /// Accepts one connection of `listener` and registers it under `id`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nobody waits; `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` when nobody can be let in
+    /// now; others (`ECONNABORTED` …) concern only the peer that was to be accepted.
+    fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<Self::Socket>;
+
+    /// Reads into `into`; `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; any other ends the connection.
+    fn recv(&mut self, socket: &mut Self::Socket, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes from `bytes`, as much as the socket takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing; any other ends the connection.
+    fn send(&mut self, socket: &mut Self::Socket, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes from all `slices` in one call, in order.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn send_vectored(&mut self, socket: &mut Self::Socket, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says that nothing more will be written (FIN); reading goes on.
+    fn finish(&mut self, socket: &mut Self::Socket);
+
+    /// Closes the socket; what was written and not yet sent still goes out.
+    fn close(&mut self, socket: Self::Socket);
+
+    /// Closes all listeners: whoever knocks now is refused by the system.
+    fn stop_listening(&mut self);
+}
+
+/// Something became ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// Somebody knocks.
+    Listener(usize),
+    /// A connection can be read or written.
+    Connection {
+        /// Who; the connection may be gone by now.
+        id: ConnId,
+        /// There are bytes, an end or an error to read.
+        readable: bool,
+        /// There is room to write.
+        writable: bool,
+        /// The peer has closed its side: read on to the end, even after a short read.
+        closed: bool,
+    },
+    /// The process was told something.
+    Signal(Signal),
+}
+
+/// What a signal asks of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: end well.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// Whether an accept failed because the system has nothing left to give, and not because of the peer.
+#[must_use]
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}

@@ -1,0 +1,123 @@
+//! A target: a `ws://` URL taken apart, and the address behind it.
+//!
+//! Why: ten thousand connections must not parse or resolve the same URL ten thousand times, and what goes into the
+//! request line must not be able to break it (RFC 6455 §3 forbids fragments).
+//!
+//! Invariants: `authority` and `path` hold neither blanks nor control characters; `path` begins with `/`.
+
+use super::UsageError;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// One server to measure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Host and, unless it is 80, port: the `Host` header.
+    pub authority: String,
+    /// Path and query: the request's target.
+    pub path: String,
+    host: String,
+    port: u16,
+    /// Where to connect; `None` until [`Target::resolve`].
+    pub address: Option<SocketAddr>,
+}
+
+impl Target {
+    /// Takes a URL apart: `ws://HOST[:PORT][/PATH][?QUERY]`; without scheme, `ws://` is meant.
+    ///
+    /// # Errors
+    /// It is no such URL; `wss://` is not built yet.
+    pub fn parse(url: &str) -> Result<Self, UsageError> {
+        let wrong = |why: &str| UsageError(format!("`{}` is no target: {why}", url.escape_debug()));
+        let rest = match url.split_once("://") {
+            Some(("ws", rest)) => rest,
+            Some(("wss", _)) => return Err(wrong("wss is not built yet; write ws://HOST[:PORT][/PATH]")),
+            Some(_) => return Err(wrong("write ws://HOST[:PORT][/PATH]")),
+            None => url,
+        };
+        if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong("blanks, control and non-ASCII characters must be percent-encoded"));
+        }
+        if rest.contains('#') {
+            return Err(wrong("a WebSocket URL has no fragment"));
+        }
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(at);
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is 1 to 65535"))?)
+            }
+            Some(_) | None => (authority, 80),
+        };
+        if host.is_empty() || host.contains('@') {
+            return Err(wrong("it needs a host, without user and password"));
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { authority: authority.to_owned(), path, host, port, address: None })
+    }
+
+    /// The target that listens at `address`.
+    pub fn at(address: SocketAddr, path: &str) -> Self {
+        Self {
+            authority: address.to_string(),
+            path: path.to_owned(),
+            host: address.ip().to_string(),
+            port: address.port(),
+            address: Some(address),
+        }
+    }
+
+    /// Looks the host up, preferring IPv4, since source addresses and ports are counted there.
+    ///
+    /// # Errors
+    /// The name has no address; says so in one line.
+    pub fn resolve(&mut self) -> Result<SocketAddr, String> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs();
+        let mut addresses: Vec<_> = found.map_err(|error| format!("cannot resolve `{}`: {error}", self.host))?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        let address = addresses.first().ok_or_else(|| format!("`{}` has no address", self.host))?;
+        self.address = Some(*address);
+        Ok(*address)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}{}", self.authority, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let cases = [
+            ("ws://localhost:9001/echo?x=1", "localhost:9001", "/echo?x=1", 9001),
+            ("localhost", "localhost", "/", 80),
+            ("ws://[::1]:9001", "[::1]:9001", "/", 9001),
+            ("ws://[::1]/a", "[::1]", "/a", 80),
+            ("ws://h?q", "h", "/?q", 80),
+        ];
+        for (url, authority, path, port) in cases {
+            let target = Target::parse(url).expect(url);
+            assert_eq!((target.authority.as_str(), target.path.as_str(), target.port), (authority, path, port));
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_is_explained() {
+        for url in ["ws://", "ws://h:0/", "ws://h:99999/", "ws://h/a b", "ws://u@h/", "ftp://h", "ws://h/#f", "ws://h/\r\nX: y"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn loopback_resolves_without_a_name_service() {
+        let mut target = Target::parse("ws://127.0.0.1:9001/").expect("valid");
+        assert_eq!(target.resolve().map(|address| address.port()), Ok(9001));
+    }
+}

@@ -1,0 +1,228 @@
+//! Why a request is refused: each reason knows its status, its metric label and a line of text for a person.
+//!
+//! What a peer does wrong is a value, not an error to be logged: the server answers it, counts it and closes.
+//!
+//! Invariants: every reason has its own label; the text is one line; an answer that refuses always closes the
+//! connection, since after a malformed request nobody knows where the next one would begin.
+
+use std::fmt;
+
+use super::response::{Response, Status};
+
+/// Why a request is refused. The text (`Display`) is one line without a full stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The request line is longer than [`Limits::request_line_max`](super::Limits::request_line_max).
+    RequestLineTooLong,
+    /// The head is longer than [`Limits::head_max`](super::Limits::head_max).
+    HeadTooLarge,
+    /// More fields than [`Limits::headers_max`](super::Limits::headers_max).
+    TooManyHeaders,
+    /// Not `method SP target SP version` (RFC 9112 §3).
+    RequestLineMalformed,
+    /// A version other than HTTP/1.1.
+    VersionUnsupported,
+    /// A target that is neither a path nor an absolute URI (RFC 9112 §3.2).
+    TargetMalformed,
+    /// A NUL in the head (RFC 9110 §5.5).
+    Nul,
+    /// A CR that no LF follows (RFC 9112 §2.2).
+    BareCr,
+    /// A LF that no CR precedes (RFC 9112 §2.2 allows it; two readings of one stream are worse than a
+    /// refusal).
+    BareLf,
+    /// A field continued on a second line (RFC 9112 §5.2).
+    FoldedLine,
+    /// White space between a field's name and its colon (RFC 9112 §5.1).
+    SpaceBeforeColon,
+    /// A field line without a colon.
+    ColonMissing,
+    /// A field name that is empty or not a token.
+    HeaderName,
+    /// A control character in a field value.
+    HeaderValue,
+    /// No Host (RFC 9112 §3.2).
+    HostMissing,
+    /// Host more than once.
+    HostDuplicate,
+    /// Host is not `host[:port]`, or is empty.
+    HostInvalid,
+    /// Content-Length is not a decimal number, or beyond 64 bits.
+    LengthInvalid,
+    /// Content-Length more than once, even if equal (RFC 9112 §6.3 leaves the choice).
+    LengthDuplicate,
+    /// Content-Length together with Transfer-Encoding (RFC 9112 §6.1: possibly smuggling).
+    LengthAndEncoding,
+    /// A Transfer-Encoding other than `chunked` alone.
+    EncodingUnsupported,
+    /// A chunk that is not `size [extensions] CRLF data CRLF` (RFC 9112 §7.1).
+    ChunkMalformed,
+    /// Chunk extensions and trailers beyond their bound.
+    ChunkExtrasTooLarge,
+    /// A body longer than the server takes.
+    BodyTooLarge,
+    /// A request to upgrade that has a body.
+    UpgradeWithBody,
+    /// The head was not complete in time.
+    HeadTimeout,
+    /// The body was not complete in time.
+    BodyTimeout,
+    /// Nothing is served at this path.
+    PathUnknown,
+    /// The path, a name or a parameter in the target makes no sense to the route.
+    PathMalformed,
+    /// This path does not know the method; `allow` lists those that it knows (RFC 9110 §15.5.6).
+    MethodNotAllowed {
+        /// The value of the `Allow` field, such as `GET, HEAD`.
+        allow: &'static str,
+    },
+    /// The server is at its bound of connections or is shutting down.
+    Unavailable,
+}
+
+impl Refusal {
+    /// The status that answers it.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::RequestLineTooLong => Status::URI_TOO_LONG,
+            Self::HeadTooLarge | Self::TooManyHeaders | Self::ChunkExtrasTooLarge => {
+                Status::HEADERS_TOO_LARGE
+            }
+            Self::VersionUnsupported => Status::VERSION_NOT_SUPPORTED,
+            Self::EncodingUnsupported => Status::NOT_IMPLEMENTED,
+            Self::BodyTooLarge => Status::CONTENT_TOO_LARGE,
+            Self::HeadTimeout | Self::BodyTimeout => Status::REQUEST_TIMEOUT,
+            Self::PathUnknown => Status::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => Status::METHOD_NOT_ALLOWED,
+            Self::Unavailable => Status::SERVICE_UNAVAILABLE,
+            Self::RequestLineMalformed
+            | Self::TargetMalformed
+            | Self::Nul
+            | Self::BareCr
+            | Self::BareLf
+            | Self::FoldedLine
+            | Self::SpaceBeforeColon
+            | Self::ColonMissing
+            | Self::HeaderName
+            | Self::HeaderValue
+            | Self::HostMissing
+            | Self::HostDuplicate
+            | Self::HostInvalid
+            | Self::LengthInvalid
+            | Self::LengthDuplicate
+            | Self::LengthAndEncoding
+            | Self::ChunkMalformed
+            | Self::UpgradeWithBody
+            | Self::PathMalformed => Status::BAD_REQUEST,
+        }
+    }
+
+    /// The label under which it is counted.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.words().0
+    }
+
+    /// Appends the whole answer: status, one line of text, `Connection: close`. `head_only` answers a HEAD
+    /// request.
+    pub fn encode(self, out: &mut Vec<u8>, head_only: bool) {
+        let text = format!("{self}\n");
+        let mut response = Response::new(self.status()).body("text/plain; charset=utf-8", text.as_bytes());
+        if let Self::MethodNotAllowed { allow } = self {
+            response = response.header("Allow", allow);
+        }
+        response.encode(out, head_only, false);
+    }
+
+    /// Label and text, side by side so that neither is forgotten.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::RequestLineTooLong => ("request_line_too_long", "the request line is too long"),
+            Self::HeadTooLarge => ("head_too_large", "the request's head is too large"),
+            Self::TooManyHeaders => ("too_many_headers", "too many header fields"),
+            Self::RequestLineMalformed => {
+                ("request_line_malformed", "malformed request line: expected \"METHOD TARGET HTTP/1.1\"")
+            }
+            Self::VersionUnsupported => {
+                ("version_unsupported", "unsupported version: only HTTP/1.1 is spoken here")
+            }
+            Self::TargetMalformed => {
+                ("target_malformed", "malformed request target: expected a path or an absolute http URI")
+            }
+            Self::Nul => ("nul", "NUL byte in the request's head"),
+            Self::BareCr => ("bare_cr", "CR without LF: header lines end with CRLF"),
+            Self::BareLf => ("bare_lf", "LF without CR: header lines end with CRLF"),
+            Self::FoldedLine => ("folded_line", "folded header line: line folding is obsolete"),
+            Self::SpaceBeforeColon => ("space_before_colon", "white space between header name and colon"),
+            Self::ColonMissing => ("colon_missing", "header line without a colon"),
+            Self::HeaderName => ("header_name", "invalid header name"),
+            Self::HeaderValue => ("header_value", "control character in a header value"),
+            Self::HostMissing => ("host_missing", "missing Host header: HTTP/1.1 requires exactly one"),
+            Self::HostDuplicate => {
+                ("host_duplicate", "more than one Host header: HTTP/1.1 requires exactly one")
+            }
+            Self::HostInvalid => ("host_invalid", "invalid Host header: expected host or host:port"),
+            Self::LengthInvalid => ("length_invalid", "invalid Content-Length: expected one decimal number"),
+            Self::LengthDuplicate => ("length_duplicate", "more than one Content-Length header"),
+            Self::LengthAndEncoding => (
+                "length_and_encoding",
+                "both Content-Length and Transfer-Encoding: only one may say where a body ends",
+            ),
+            Self::EncodingUnsupported => (
+                "encoding_unsupported",
+                "unsupported Transfer-Encoding: only a single \"chunked\" is understood",
+            ),
+            Self::ChunkMalformed => ("chunk_malformed", "malformed chunk in the request's body"),
+            Self::ChunkExtrasTooLarge => (
+                "chunk_extras_too_large",
+                "chunk extensions and trailers of the request's body are too large",
+            ),
+            Self::BodyTooLarge => ("body_too_large", "the request's body is too large"),
+            Self::UpgradeWithBody => ("upgrade_with_body", "a request to upgrade cannot have a body"),
+            Self::HeadTimeout => ("head_timeout", "the request's head was not complete in time"),
+            Self::BodyTimeout => ("body_timeout", "the request's body was not complete in time"),
+            Self::PathUnknown => ("path_unknown", "nothing is served at this path"),
+            Self::PathMalformed => ("path_malformed", "malformed path or parameter in the request target"),
+            Self::MethodNotAllowed { .. } => ("method_not_allowed", "method not allowed here"),
+            Self::Unavailable => ("unavailable", "the server takes no new connections at the moment"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words().1)?;
+        if let Self::MethodNotAllowed { allow } = self {
+            write!(f, ": allowed are {allow}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_what_was_wrong_and_closes() {
+        let mut out = Vec::new();
+        Refusal::HostMissing.encode(&mut out, false);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\
+             Connection: close\r\n\r\nmissing Host header: HTTP/1.1 requires exactly one\n"
+        );
+    }
+
+    #[test]
+    fn a_wrong_method_learns_which_are_right() {
+        let mut out = Vec::new();
+        Refusal::MethodNotAllowed { allow: "GET, HEAD" }.encode(&mut out, true);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n"), "HEAD has no body: {text}");
+    }
+}

@@ -1,0 +1,144 @@
+//! A delivery: one segment of a topic on its way round the circle of subscribers.
+//!
+//! It is walked a slice at a time, so that a publication to fifty thousand peers does not keep heartbeats,
+//! accepts and pongs waiting. The walker (the server) knows sockets, the delivery knows who is owed what.
+//!
+//! Invariant: every subscriber that heard of the segment is visited exactly once or has left; what was owed to
+//! those who left is entered as departed when the delivery ends.
+
+use std::rc::Rc;
+
+use super::frame::Frame;
+use super::ledger::{EntryId, Ledger, Unpaid};
+use super::publication::{Item, Range, Segment};
+use super::topics::{TopicId, Topics};
+use crate::base::id::ConnId;
+use crate::base::tick::Nanos;
+
+/// A segment under way.
+#[derive(Debug)]
+pub struct Delivery {
+    topic: TopicId,
+    bytes: Rc<Vec<u8>>,
+    items: Vec<Item>,
+    /// Nobody joined in between and everybody hears itself: all are owed the whole.
+    is_whole: bool,
+    start: u32,
+    walked: u32,
+    circle: u32,
+    entry: EntryId,
+    /// Subscribers it is owed to that have not been visited, and deliveries that nobody was found for.
+    unvisited: u32,
+    unclaimed: u64,
+    ranges: Vec<Range>,
+}
+
+/// What one step round the circle found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// This subscriber is owed the ranges that [`Delivery::frames`] tells.
+    Visit(ConnId),
+    /// Nobody stands here, or nobody who is owed anything.
+    Skip,
+    /// The circle is closed.
+    Done,
+}
+
+impl Delivery {
+    /// Sets out with the oldest segment of `topic`.
+    pub(super) fn begin(topics: &mut Topics, ledger: &mut Ledger, topic: TopicId) -> Option<Self> {
+        let (Segment { bytes, items }, start, live) = topics.begin_delivery(topic)?;
+        let (oldest, newest) = (items.first()?, items.last()?);
+        let circle = newest.heard_before;
+        let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
+        let unvisited = live - newcomers as u32;
+        let entry = ledger.open(oldest.published_ns, items.len() as u32, unvisited);
+        let is_whole = oldest.heard_before == circle && items.iter().all(|item| item.except.is_none());
+        let unclaimed = items.iter().map(|item| u64::from(item.audience)).sum();
+        Some(Self {
+            topic,
+            bytes: Rc::new(bytes),
+            is_whole,
+            start: if circle == 0 { 0 } else { start % circle },
+            walked: 0,
+            circle,
+            entry,
+            unvisited,
+            unclaimed,
+            ranges: Vec::with_capacity(1),
+            items,
+        })
+    }
+
+    /// The next subscriber round the circle, found in `members` of the topic.
+    #[inline]
+    pub fn step(&mut self, members: &[ConnId], ledger: &mut Ledger, now: Nanos) -> Step {
+        if self.walked == self.circle {
+            return Step::Done;
+        }
+        let mut position = self.start + self.walked;
+        if position >= self.circle {
+            position -= self.circle;
+        }
+        self.walked += 1;
+        let id = members.get(position as usize).copied().unwrap_or(ConnId::NONE);
+        if id.is_none() {
+            return Step::Skip;
+        }
+        self.ranges.clear();
+        if self.is_whole {
+            let (to, publications) = (self.bytes.len() as u32, self.items.len() as u32);
+            self.ranges.push(Range { from: 0, to, publications });
+        } else {
+            Segment::ranges(&self.items, position, id, &mut self.ranges);
+        }
+        self.unvisited = self.unvisited.saturating_sub(1);
+        if self.ranges.is_empty() {
+            ledger.excuse(self.entry, 1, now);
+            return Step::Skip;
+        }
+        self.unclaimed -= self.ranges.iter().map(|range| u64::from(range.publications)).sum::<u64>();
+        Step::Visit(id)
+    }
+
+    /// What the subscriber of the last [`Step::Visit`] is owed; nearly always one range. Only the last of several
+    /// carries the entry: the subscriber is served when that has been written.
+    #[inline]
+    pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
+        let last = self.ranges.len().wrapping_sub(1);
+        self.ranges.iter().enumerate().map(move |(index, range)| {
+            let entry = if index == last { self.entry } else { EntryId::NONE };
+            Frame::new(&self.bytes, range.from, range.to, range.publications, entry)
+        })
+    }
+
+    /// The only range of the last visit, if it is one, with its bytes: the way without a reference count.
+    #[inline]
+    #[must_use]
+    pub fn single(&self) -> Option<(&[u8], Range)> {
+        match self.ranges[..] {
+            [range] => Some((&self.bytes[range.from as usize..range.to as usize], range)),
+            _ => None,
+        }
+    }
+
+    /// Where it is entered in the ledger.
+    #[must_use]
+    pub const fn entry(&self) -> EntryId {
+        self.entry
+    }
+
+    /// The topic it goes round.
+    #[must_use]
+    pub const fn topic(&self) -> TopicId {
+        self.topic
+    }
+
+    /// Ends the delivery: those who were not met have left.
+    pub(super) fn end(self, topics: &mut Topics, ledger: &mut Ledger, now: Nanos) {
+        if self.unclaimed > 0 || self.unvisited > 0 {
+            ledger.unpaid(Unpaid::Departed, self.entry, self.unvisited, self.unclaimed, now);
+        }
+        topics.end_delivery(self.topic);
+    }
+}

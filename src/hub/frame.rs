@@ -1,0 +1,73 @@
+//! Bytes on their way to many: a shared block and the part of it that one peer is owed.
+//!
+//! Servers do not mask (RFC 6455 §5.1), so one encoding of a publication serves every subscriber. What differs
+//! from peer to peer is only how far it has got, and that is four bytes.
+//!
+//! Invariant: `from <= to <= bytes.len()`; the bytes never change once shared.
+
+use std::rc::Rc;
+
+use super::ledger::EntryId;
+
+/// A range of a shared block of encoded frames, 24 bytes.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    bytes: Rc<Vec<u8>>,
+    from: u32,
+    to: u32,
+    /// How many publications lie in the range; 0 for replies and control frames.
+    pub publications: u32,
+    /// Where the ledger is told when the range has been written.
+    pub entry: EntryId,
+}
+
+impl Frame {
+    /// The range `from..to` of `bytes`, with `publications` of which `entry` keeps count.
+    #[must_use]
+    pub fn new(bytes: &Rc<Vec<u8>>, from: u32, to: u32, publications: u32, entry: EntryId) -> Self {
+        debug_assert!(from <= to && to as usize <= bytes.len());
+        Self { bytes: Rc::clone(bytes), from, to, publications, entry }
+    }
+
+    /// A block of its own that no ledger counts: what is left of a reply.
+    #[must_use]
+    pub fn reply(bytes: &[u8]) -> Self {
+        let to = bytes.len() as u32;
+        Self { bytes: Rc::new(bytes.to_vec()), from: 0, to, publications: 0, entry: EntryId::NONE }
+    }
+
+    /// The bytes of the range.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.from as usize..self.to as usize]
+    }
+
+    /// Length of the range in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        (self.to - self.from) as usize
+    }
+
+    /// Whether the range is empty.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.from == self.to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_one_block_share_it() {
+        let bytes = Rc::new(b"abcdef".to_vec());
+        let first = Frame::new(&bytes, 0, 2, 1, EntryId::NONE);
+        let rest = Frame::new(&bytes, 2, 6, 2, EntryId::NONE);
+        assert_eq!((first.bytes(), rest.bytes()), (&b"ab"[..], &b"cdef"[..]));
+        assert_eq!(Rc::strong_count(&bytes), 3);
+        assert_eq!(size_of::<Option<Frame>>(), 24);
+    }
+}

@@ -1,0 +1,166 @@
+//! The outbox: what handlers want sent to single peers, kept until nothing is borrowed any more.
+//!
+//! A handler runs while the receive buffer is lent to it, so it cannot write to a socket; it leaves commands.
+//! Frames are encoded once, into one arena for the whole turn, and consecutive replies to one peer become one
+//! range of it: sixteen echoes that came in one read leave in one write, and no allocation is made for them.
+//!
+//! Invariants: commands are carried out in the order they were left; the arena is empty between turns.
+
+use crate::base::id::ConnId;
+use crate::ws::close::{CloseCode, encode_body};
+use crate::ws::encoder::encode;
+use crate::ws::{Kind, Opcode};
+
+/// What is to be done for single peers, in order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    arena: Vec<u8>,
+    commands: Vec<Command>,
+}
+
+/// One thing to do, with the bytes of the arena that belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Command {
+    /// For whom.
+    pub to: ConnId,
+    /// What kind of bytes these are, and what follows them.
+    pub action: Action,
+    /// Where the bytes begin in the arena.
+    pub from: u32,
+    /// Where they end.
+    pub until: u32,
+}
+
+/// What a command's bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Data: queued behind what waits already.
+    Reply,
+    /// A pong: while the peer does not read, only the newest is kept (RFC 6455 §5.5.3).
+    Pong,
+    /// A close frame with this code: nothing is sent behind it.
+    Close(CloseCode),
+    /// Nothing more will be written once this has left (HTTP's last response).
+    Finish,
+}
+
+impl Outbox {
+    /// Sends `to` a message.
+    #[inline]
+    pub fn reply(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
+        self.append(to, Action::Reply, |arena| encode(arena, kind.opcode(), payload));
+    }
+
+    /// Sends `to` bytes as they are.
+    pub fn raw(&mut self, to: ConnId, bytes: &[u8]) {
+        self.append(to, Action::Reply, |arena| arena.extend_from_slice(bytes));
+    }
+
+    /// Sends `to` whatever `write` appends.
+    pub fn raw_with(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append(to, Action::Reply, write);
+    }
+
+    /// Answers a ping of `to`.
+    pub fn pong(&mut self, to: ConnId, payload: &[u8]) {
+        self.append(to, Action::Pong, |arena| encode(arena, Opcode::Pong, payload));
+    }
+
+    /// Pings `to`.
+    pub fn ping(&mut self, to: ConnId, payload: &[u8]) {
+        self.append(to, Action::Reply, |arena| encode(arena, Opcode::Ping, payload));
+    }
+
+    /// Closes the WebSocket of `to` with `code`; the reason is cut at 123 bytes.
+    pub fn close(&mut self, to: ConnId, code: CloseCode, reason: &str) {
+        self.append(to, Action::Close(code), |arena| {
+            let mut body = Vec::with_capacity(125);
+            encode_body(&mut body, code, reason);
+            encode(arena, Opcode::Close, &body);
+        });
+    }
+
+    /// Ends the connection of `to` once everything before has left.
+    pub fn finish(&mut self, to: ConnId) {
+        self.append(to, Action::Finish, |_| {});
+    }
+
+    /// Bytes that wait in the arena.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Whether no command waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Takes everything out, to be carried out and handed back with [`restore`](Self::restore).
+    #[must_use]
+    pub fn take(&mut self) -> (Vec<u8>, Vec<Command>) {
+        (std::mem::take(&mut self.arena), std::mem::take(&mut self.commands))
+    }
+
+    /// Gives the allocations back, emptied; an arena that grew beyond `keep_max` bytes is let go.
+    pub fn restore(&mut self, mut arena: Vec<u8>, mut commands: Vec<Command>, keep_max: usize) {
+        debug_assert!(self.is_empty(), "carrying out a command leaves no command");
+        if arena.capacity() <= keep_max {
+            arena.clear();
+            self.arena = arena;
+        }
+        if commands.capacity() * size_of::<Command>() <= keep_max {
+            commands.clear();
+            self.commands = commands;
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, to: ConnId, action: Action, write: impl FnOnce(&mut Vec<u8>)) {
+        let from = self.arena.len() as u32;
+        write(&mut self.arena);
+        let until = self.arena.len() as u32;
+        match self.commands.last_mut() {
+            // Natural corking: what one peer is owed in a row leaves in one write.
+            Some(last) if last.to == to && last.action == Action::Reply && action == Action::Reply => {
+                last.until = until;
+            }
+            _ => self.commands.push(Command { to, action, from, until }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANN: ConnId = ConnId { index: 1, serial: 1 };
+    const BOB: ConnId = ConnId { index: 2, serial: 2 };
+
+    #[test]
+    fn replies_in_a_row_become_one_write() {
+        let mut outbox = Outbox::default();
+        outbox.reply(ANN, Kind::Text, b"a");
+        outbox.reply(ANN, Kind::Binary, b"b");
+        outbox.reply(BOB, Kind::Text, b"c");
+        outbox.reply(ANN, Kind::Text, b"d");
+        let (arena, commands) = outbox.take();
+        assert_eq!(arena, b"\x81\x01a\x82\x01b\x81\x01c\x81\x01d");
+        let ranges: Vec<_> = commands.iter().map(|c| (c.to, c.from, c.until)).collect();
+        assert_eq!(ranges, [(ANN, 0, 6), (BOB, 6, 9), (ANN, 9, 12)]);
+    }
+
+    #[test]
+    fn a_close_stands_behind_what_was_said_before() {
+        let mut outbox = Outbox::default();
+        outbox.reply(ANN, Kind::Text, b"a");
+        outbox.close(ANN, CloseCode::NORMAL, "done");
+        let (arena, commands) = outbox.take();
+        assert_eq!(commands[1].action, Action::Close(CloseCode::NORMAL));
+        assert_eq!(&arena[commands[1].from as usize..], b"\x88\x06\x03\xe8done");
+        outbox.restore(arena, commands, 1 << 20);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.len(), 0);
+    }
+}

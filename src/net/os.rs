@@ -1,0 +1,266 @@
+//! `Net` over the operating system: mio's epoll or kqueue, real sockets, the monotonic clock.
+//!
+//! One registration per socket for its whole life, edge-triggered for both directions: one `epoll_ctl` per
+//! connection. mio rounds timeouts up to whole milliseconds; deadlines are ticks of 10 ms, so nothing is lost.
+//!
+//! Invariant: tokens from [`TOKEN_LISTENER`] up are listeners, [`TOKEN_SIGNAL`] is the signal pipe, all others
+//! are the bits of a [`ConnId`].
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpStream, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::signals::SignalSource;
+use super::socket::{Address, Listener, listen_tcp, listen_unix};
+use super::{Net, Ready};
+use crate::base::id::ConnId;
+use crate::base::tick::Nanos;
+
+/// Serial `u32::MAX` is never a connection's: a process would have to accept four thousand million first.
+const TOKEN_LISTENER: u64 = ConnId { index: 0, serial: u32::MAX }.to_bits();
+const TOKEN_SIGNAL: u64 = ConnId::NONE.to_bits();
+/// Events taken in one wait: bounds the reading phase of a turn, whatever has piled up.
+const EVENTS_MAX: usize = 1024;
+
+/// The operating system.
+pub struct OsNet {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<Listener>,
+    signals: Option<SignalSource>,
+    random: fastrand::Rng,
+}
+
+/// A connected socket of either kind, eight bytes.
+#[derive(Debug)]
+pub enum OsSocket {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+impl OsNet {
+    /// A poller without listeners.
+    ///
+    /// # Errors
+    /// When the system refuses an epoll instance.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_MAX),
+            listeners: Vec::new(),
+            signals: None,
+            random: fastrand::Rng::new(),
+        })
+    }
+
+    /// Listens on `address` and returns the address that was bound (its port, if 0 was asked for).
+    ///
+    /// # Errors
+    /// As `bind` and `listen`; the text names the address.
+    pub fn listen(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
+        let token = Token((TOKEN_LISTENER + self.listeners.len() as u64) as usize);
+        let registry = self.poll.registry();
+        let (listener, bound) = match address {
+            Address::Tcp(wanted) => {
+                let mut listener = listen_tcp(*wanted, backlog)?;
+                registry.register(&mut listener, token, Interest::READABLE)?;
+                let bound: SocketAddr = listener.local_addr()?;
+                (Listener::Tcp(listener), Address::Tcp(bound))
+            }
+            Address::Unix(path) => {
+                let mut listener = listen_unix(path)?;
+                registry.register(&mut listener, token, Interest::READABLE)?;
+                (Listener::Unix(listener, path.clone()), address.clone())
+            }
+        };
+        self.listeners.push(listener);
+        Ok(bound)
+    }
+
+    /// Has SIGTERM, SIGINT and SIGHUP arrive as [`Ready::Signal`].
+    ///
+    /// # Errors
+    /// When the pipe cannot be opened.
+    pub fn watch_signals(&mut self) -> io::Result<()> {
+        self.signals = Some(SignalSource::new(self.poll.registry(), Token(TOKEN_SIGNAL as usize))?);
+        Ok(())
+    }
+}
+
+impl Net for OsNet {
+    type Socket = OsSocket;
+
+    fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let bits = event.token().0 as u64;
+            if bits == TOKEN_SIGNAL {
+                if let Some(signals) = &mut self.signals {
+                    ready.extend(signals.pending().map(Ready::Signal));
+                }
+            } else if bits >= TOKEN_LISTENER {
+                ready.push(Ready::Listener((bits - TOKEN_LISTENER) as usize));
+            } else {
+                let closed = event.is_read_closed() || event.is_error();
+                ready.push(Ready::Connection {
+                    id: ConnId::from_bits(bits),
+                    readable: event.is_readable() || closed,
+                    writable: event.is_writable(),
+                    closed,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Nanos {
+        let time = clock_gettime(ClockId::Monotonic);
+        time.tv_sec as Nanos * 1_000_000_000 + time.tv_nsec as Nanos
+    }
+
+    fn entropy(&mut self) -> u64 {
+        self.random.u64(..)
+    }
+
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<OsSocket> {
+        let Some(listener) = self.listeners.get(listener) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let token = Token(id.to_bits() as usize);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match listener {
+            Listener::Tcp(listener) => {
+                let (mut stream, _) = listener.accept()?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                Ok(OsSocket::Tcp(stream))
+            }
+            Listener::Unix(listener, _) => {
+                let (mut stream, _) = listener.accept()?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                Ok(OsSocket::Unix(stream))
+            }
+        }
+    }
+
+    #[inline]
+    fn recv(&mut self, socket: &mut OsSocket, into: &mut [u8]) -> io::Result<usize> {
+        match socket {
+            OsSocket::Tcp(stream) => stream.read(into),
+            OsSocket::Unix(stream) => stream.read(into),
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, socket: &mut OsSocket, bytes: &[u8]) -> io::Result<usize> {
+        match socket {
+            OsSocket::Tcp(stream) => stream.write(bytes),
+            OsSocket::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn send_vectored(&mut self, socket: &mut OsSocket, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match socket {
+            OsSocket::Tcp(stream) => stream.write_vectored(slices),
+            OsSocket::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn finish(&mut self, socket: &mut OsSocket) {
+        // Fails when the peer is already gone, which the next read will tell.
+        let _ = match socket {
+            OsSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            OsSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        };
+    }
+
+    fn close(&mut self, socket: OsSocket) {
+        drop(socket);
+    }
+
+    fn stop_listening(&mut self) {
+        for listener in self.listeners.drain(..) {
+            if let Listener::Unix(_, path) = listener {
+                // A file that is gone already is what we want.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_for(net: &mut OsNet, mut wanted: impl FnMut(&Ready) -> bool) -> Ready {
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        let mut ready = Vec::new();
+        while std::time::Instant::now() < deadline {
+            net.wait(&mut ready, Some(Duration::from_millis(100))).unwrap();
+            if let Some(found) = ready.drain(..).find(|event| wanted(event)) {
+                return found;
+            }
+        }
+        panic!("no such event within five seconds");
+    }
+
+    #[test]
+    fn accepts_reads_writes_and_sees_the_end() {
+        let mut net = OsNet::new().unwrap();
+        let Address::Tcp(address) = net.listen(&"127.0.0.1:0".parse().unwrap(), 16).unwrap() else {
+            panic!()
+        };
+        let mut peer = std::net::TcpStream::connect(address).unwrap();
+        wait_for(&mut net, |event| *event == Ready::Listener(0));
+        let id = ConnId { index: 3, serial: 9 };
+        let mut socket = net.accept(0, id).unwrap();
+        assert_eq!(net.accept(0, id).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+
+        peer.write_all(b"hello").unwrap();
+        wait_for(
+            &mut net,
+            |event| matches!(event, Ready::Connection { id: of, readable: true, .. } if *of == id),
+        );
+        let mut bytes = [0; 16];
+        assert_eq!(net.recv(&mut socket, &mut bytes).unwrap(), 5);
+        assert_eq!(net.send(&mut socket, b"good day").unwrap(), 8);
+        peer.read_exact(&mut bytes[..8]).unwrap();
+        assert_eq!(&bytes[..8], b"good day");
+
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        wait_for(&mut net, |event| matches!(event, Ready::Connection { closed: true, .. }));
+        assert_eq!(net.recv(&mut socket, &mut bytes).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_unix_socket_that_was_left_behind_is_replaced_and_a_live_one_is_not() {
+        let path = std::env::temp_dir().join(format!("stentor-test-{}.sock", std::process::id()));
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let mut net = OsNet::new().unwrap();
+        let address = Address::Unix(path.clone());
+        net.listen(&address, 16).unwrap();
+        assert_eq!(OsNet::new().unwrap().listen(&address, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        net.stop_listening();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn time_goes_forward() {
+        let net = OsNet::new().unwrap();
+        let before = net.now();
+        assert!(net.now() >= before);
+        assert!(before > 0);
+    }
+}

@@ -1,0 +1,108 @@
+//! Addresses to listen on, and listening sockets with the options a broadcast server wants.
+//!
+//! Options are set once on the listener: on Linux an accepted socket inherits `TCP_NODELAY`, which saves a
+//! system call per connection.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Where to listen: `127.0.0.1:9001`, `[::1]:9001`, `localhost:9001` or `unix:/run/stentor.sock`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address; port 0 has the system choose one.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err("unix: wants a path, as in unix:/run/stentor.sock".to_owned()),
+                _ => Ok(Self::Unix(path.into())),
+            };
+        }
+        let wanted = "an address is IP:PORT, [IPv6]:PORT, NAME:PORT or unix:PATH, as in 127.0.0.1:9001";
+        match text.to_socket_addrs() {
+            Ok(mut found) => found.next().map(Self::Tcp).ok_or_else(|| format!("`{text}`: no such host")),
+            Err(error) => Err(format!("`{text}`: {error}; {wanted}")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.
+pub(super) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // [::]:9001 and 0.0.0.0:9001 can then both be listened on.
+        socket.set_only_v6(true)?;
+    }
+    // A restart need not wait for the TIME_WAIT of the last life.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A Unix listener at `path`. A socket file that a dead process left behind is replaced; one that answers is not.
+pub(super) fn listen_unix(path: &PathBuf) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_all_their_forms() {
+        for text in ["127.0.0.1:9001", "[::1]:80", "unix:/tmp/a b.sock"] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+        }
+        assert!(matches!("localhost:1".parse(), Ok(Address::Tcp(_))));
+    }
+
+    #[test]
+    fn a_wrong_address_is_told_what_would_be_right() {
+        for text in ["", "9001", "127.0.0.1", "127.0.0.1:99999", "unix:"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.contains("9001") || error.contains("stentor.sock"), "{error}");
+        }
+    }
+}
