@@ -12,7 +12,8 @@ use loadgen::report::{
 use serde_json::Value;
 
 fn validator() -> Validator {
-    let schema = serde_json::from_str(include_str!("../schema/loadgen-1.schema.json")).expect("the schema is JSON");
+    let schema =
+        serde_json::from_str(include_str!("../schema/loadgen-1.schema.json")).expect("the schema is JSON");
     jsonschema::validator_for(&schema).expect("the schema is a schema")
 }
 
