@@ -12,7 +12,7 @@ use stentor::ws::handshake::{ClientHandshake, ClientRequest};
 
 /// The asking side of one loop.
 #[derive(Debug)]
-pub struct Asking<'p> {
+pub(super) struct Asking<'p> {
     plan: &'p Plan,
     assignment: Assignment,
     protocols: Vec<&'p str>,
@@ -21,7 +21,7 @@ pub struct Asking<'p> {
 
 impl<'p> Asking<'p> {
     /// Borrows what is the same for all clients.
-    pub fn new(plan: &'p Plan, assignment: Assignment) -> Self {
+    pub(super) fn new(plan: &'p Plan, assignment: Assignment) -> Self {
         Self {
             plan,
             assignment,
@@ -31,27 +31,27 @@ impl<'p> Asking<'p> {
     }
 
     /// Clients are spread over the targets in turn.
-    pub fn target(&self, local: u32) -> &'p Target {
+    pub(super) fn target(&self, local: u32) -> &'p Target {
         let global = self.assignment.global(local) as usize;
         &self.plan.targets[global % self.plan.targets.len()]
     }
 
     /// Clients of one target are spread over the sources in turn; `None`: the kernel chooses.
-    pub fn source(&self, local: u32) -> Option<IpAddr> {
+    pub(super) fn source(&self, local: u32) -> Option<IpAddr> {
         let nth = self.assignment.global(local) as usize / self.plan.targets.len();
         let sources = &self.plan.sources;
         (!sources.is_empty()).then(|| sources[nth % sources.len()])
     }
 
     /// The nonce of a client's handshake (RFC 6455 §4.1, item 7).
-    pub fn handshake(&self, local: u32) -> ClientHandshake {
+    pub(super) fn handshake(&self, local: u32) -> ClientHandshake {
         let number = u64::from(self.assignment.global(local)) << 32 | u64::from(self.plan.run_id);
         let mut rng = fastrand::Rng::with_seed(self.plan.seed.rotate_left(17) ^ number);
         ClientHandshake::new(rng.u128(..).to_le_bytes())
     }
 
     /// The request of a client's handshake.
-    pub fn request(&self, local: u32) -> ClientRequest<'_> {
+    pub(super) fn request(&self, local: u32) -> ClientRequest<'_> {
         let target = self.target(local);
         ClientRequest {
             host: &target.authority,

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 /// The connect phase of one loop.
 #[derive(Debug)]
-pub struct Connecting {
+pub(super) struct Connecting {
     clients: u32,
     /// The next client to connect.
     next: u32,
@@ -30,7 +30,7 @@ pub struct Connecting {
 
 impl Connecting {
     /// This loop's share of the ramp, beginning at `begin_ns`.
-    pub fn new(plan: &Plan, assignment: &Assignment, begin_ns: u64) -> Self {
+    pub(super) fn new(plan: &Plan, assignment: &Assignment, begin_ns: u64) -> Self {
         // The loops' ramps interlock: each begins one of the whole ramp's intervals after the one before it.
         let whole_ns = NS_PER_S as f64 / plan.ramp_per_s;
         Self {
@@ -46,13 +46,13 @@ impl Connecting {
     }
 
     /// When the next attempt may begin; `None` when all have begun, or too many are under way.
-    pub fn next_ns(&self) -> Option<u64> {
+    pub(super) fn next_ns(&self) -> Option<u64> {
         let may = self.next < self.clients && self.pending < self.inflight_max;
         may.then(|| self.begin_ns + (f64::from(self.next) * self.interval_ns) as u64)
     }
 
     /// Takes the next attempt, if it may begin now.
-    pub fn take_next(&mut self, now_ns: u64) -> Option<u32> {
+    pub(super) fn take_next(&mut self, now_ns: u64) -> Option<u32> {
         self.next_ns().filter(|at_ns| *at_ns <= now_ns)?;
         let local = self.next;
         self.next += 1;
@@ -62,22 +62,22 @@ impl Connecting {
     }
 
     /// An attempt has ended, well or not.
-    pub const fn settle(&mut self) {
+    pub(super) const fn settle(&mut self) {
         self.pending -= 1;
     }
 
     /// Whether every client has been tried.
-    pub const fn is_done(&self) -> bool {
+    pub(super) const fn is_done(&self) -> bool {
         self.next == self.clients && self.pending == 0
     }
 
     /// No more attempts: the run ends early.
-    pub const fn stop(&mut self) {
+    pub(super) const fn stop(&mut self) {
         self.next = self.clients;
     }
 
     /// The oldest attempt under way, if it has been for too long. Forgets those that are done.
-    pub fn expired(&mut self, clients: &[Client], now_ns: u64, is_done: impl Fn(State) -> bool) -> Option<u32> {
+    pub(super) fn expired(&mut self, clients: &[Client], now_ns: u64, is_done: impl Fn(State) -> bool) -> Option<u32> {
         while let Some(&local) = self.under_way.front() {
             let client = &clients[local as usize];
             if is_done(client.state()) {
@@ -92,7 +92,7 @@ impl Connecting {
     }
 
     /// When [`Connecting::expired`] should be asked next.
-    pub fn deadline_ns(&self, clients: &[Client]) -> Option<u64> {
+    pub(super) fn deadline_ns(&self, clients: &[Client]) -> Option<u64> {
         self.under_way.front().map(|&local| clients[local as usize].started_ns + self.timeout_ns)
     }
 }

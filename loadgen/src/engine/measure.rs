@@ -18,34 +18,34 @@ const POINTS_BUDGET: u64 = 4 << 20;
 
 /// The measuring of one loop.
 #[derive(Debug)]
-pub struct Measure {
+pub(super) struct Measure {
     run_id: u32,
     publishers: u32,
     broadcast: bool,
     /// The schedule's start; 0: not begun, what arrives before is not counted.
-    pub start_ns: u64,
+    pub(super) start_ns: u64,
     /// The end of the measured phase.
-    pub end_ns: u64,
+    pub(super) end_ns: u64,
     tracker: Tracker,
     /// Fan-out rows; broadcast only.
-    pub fanout: Option<Fanout>,
+    pub(super) fanout: Option<Fanout>,
     /// The counters.
-    pub counts: Counts,
+    pub(super) counts: Counts,
     /// Delivery times of the current second; moved into `delivery` at its end.
-    pub second: Times,
+    pub(super) second: Times,
     /// Delivery times before the current second.
-    pub delivery: Times,
+    pub(super) delivery: Times,
     /// Service times.
-    pub service: Times,
+    pub(super) service: Times,
     /// Deliveries, warm-up included.
-    pub received_all: u64,
+    pub(super) received_all: u64,
     /// Their payload bytes.
-    pub received_all_bytes: u64,
+    pub(super) received_all_bytes: u64,
 }
 
 impl Measure {
     /// For one loop; its tracker covers all its clients from the start.
-    pub fn new(plan: &Plan, assignment: &Assignment) -> Self {
+    pub(super) fn new(plan: &Plan, assignment: &Assignment) -> Self {
         let clients = assignment.clients(plan.clients);
         let pairs = match (plan.sends(), plan.is_broadcast()) {
             (false, _) => 0,
@@ -70,7 +70,7 @@ impl Measure {
     }
 
     /// The clients are in, the schedule begins: fan-out is over `subscribers` of this loop.
-    pub fn begin(&mut self, plan: &Plan, subscribers: u32, start_ns: u64) {
+    pub(super) fn begin(&mut self, plan: &Plan, subscribers: u32, start_ns: u64) {
         self.start_ns = start_ns;
         self.end_ns = start_ns + plan.warmup_ns + plan.duration_ns;
         if self.broadcast {
@@ -84,7 +84,7 @@ impl Measure {
     ///
     /// Returns the marker if it was a message of this run that had not arrived there before.
     #[inline]
-    pub fn deliver(&mut self, local: usize, global: u32, payload: &[u8], now_ns: u64) -> Option<Marker> {
+    pub(super) fn deliver(&mut self, local: usize, global: u32, payload: &[u8], now_ns: u64) -> Option<Marker> {
         if self.start_ns == 0 {
             return None; // a greeting of the server
         }
@@ -138,7 +138,7 @@ impl Measure {
     }
 
     /// Ends a second: hands out its delivery times and adds them to the whole.
-    pub fn take_second(&mut self) -> Times {
+    pub(super) fn take_second(&mut self) -> Times {
         self.delivery.merge(&self.second);
         std::mem::take(&mut self.second)
     }

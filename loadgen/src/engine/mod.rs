@@ -201,13 +201,14 @@ impl<'p> Loop<'p> {
 
     /// Sleeps until something is ready or due; with `--spin`, while something is due soon, not at all.
     fn wait(&mut self) -> io::Result<()> {
-        let wakeup_ns = self.next_wakeup_ns();
+        let (wakeup_ns, now_ns) = (self.next_wakeup_ns(), now_ns());
         let spins = self.plan.spin && self.phase == Phase::Running;
-        let timeout = if spins {
+        // What is due already must not wait for an alarm that may have rung for it before.
+        let timeout = if spins || wakeup_ns <= now_ns {
             Some(std::time::Duration::ZERO)
         } else {
             self.alarm.arm(wakeup_ns)?;
-            self.alarm.timeout_ns(now_ns()).map(std::time::Duration::from_nanos)
+            self.alarm.timeout_ns(now_ns).map(std::time::Duration::from_nanos)
         };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -227,7 +228,7 @@ impl<'p> Loop<'p> {
             Phase::Running => {
                 let until_ns = self.measure.end_ns.min(self.measure.start_ns + self.plan.warmup_ns);
                 let edge_ns = if self.cpu.begin.is_none() { until_ns } else { self.measure.end_ns };
-                let grace_ns = self.round.grace_ns();
+                let grace_ns = self.round.grace_ns().max(self.woke_ns + NS_PER_S / 100);
                 self.publishing.next_due_ns().min(edge_ns).min(grace_ns)
             }
             Phase::Draining => self.next_drain_report_ns,

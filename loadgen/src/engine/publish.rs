@@ -28,16 +28,16 @@ enum Source {
 
 /// A message that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(super) struct Message {
     /// The publisher's local number.
-    pub local: u32,
+    pub(super) local: u32,
     /// When it is due.
-    pub intended_ns: u64,
+    pub(super) intended_ns: u64,
 }
 
 /// The publishers of one loop.
 #[derive(Debug)]
-pub struct Publishing {
+pub(super) struct Publishing {
     source: Source,
     assignment: Assignment,
     /// 0 until it begins.
@@ -57,7 +57,7 @@ pub struct Publishing {
 
 impl Publishing {
     /// The publishers of the loop `assignment`.
-    pub fn new(plan: &Plan, assignment: &Assignment) -> Self {
+    pub(super) fn new(plan: &Plan, assignment: &Assignment) -> Self {
         let locals = assignment.clients(plan.publishers);
         let (source, mean_ns) = match plan.model {
             Model::Silent => (Source::Silent, 0.0),
@@ -86,7 +86,7 @@ impl Publishing {
     }
 
     /// The schedule begins at `start_ns`.
-    pub fn begin(&mut self, plan: &Plan, start_ns: u64) {
+    pub(super) fn begin(&mut self, plan: &Plan, start_ns: u64) {
         self.start_ns = start_ns;
         self.measure_ns = start_ns + plan.warmup_ns;
         self.end_ns = self.measure_ns + plan.duration_ns;
@@ -111,7 +111,7 @@ impl Publishing {
 
     /// When the next message is due; `u64::MAX`: never.
     #[inline]
-    pub fn next_due_ns(&self) -> u64 {
+    pub(super) fn next_due_ns(&self) -> u64 {
         if self.start_ns == 0 {
             return u64::MAX;
         }
@@ -125,7 +125,7 @@ impl Publishing {
     }
 
     /// The next message, if it is due at `now_ns`.
-    pub fn take_due(&mut self, now_ns: u64) -> Option<Message> {
+    pub(super) fn take_due(&mut self, now_ns: u64) -> Option<Message> {
         let intended_ns = self.next_due_ns();
         if intended_ns > now_ns {
             return None;
@@ -145,36 +145,36 @@ impl Publishing {
     }
 
     /// Closed model: a message of `local` has come round; the next is due after the pause.
-    pub fn come_round(&mut self, local: u32, now_ns: u64) {
+    pub(super) fn come_round(&mut self, local: u32, now_ns: u64) {
         if let Source::Closed { think_ns, due, .. } = &mut self.source {
             due.push_back((now_ns + *think_ns, local));
         }
     }
 
     /// Whether a message due then belongs to the measured phase.
-    pub const fn is_measured(&self, intended_ns: u64) -> bool {
+    pub(super) const fn is_measured(&self, intended_ns: u64) -> bool {
         intended_ns >= self.measure_ns
     }
 
     /// Whether a lag is within the schedule's tolerance.
-    pub const fn is_on_time(&self, lag_ns: u64) -> bool {
+    pub(super) const fn is_on_time(&self, lag_ns: u64) -> bool {
         lag_ns <= self.tolerance_ns
     }
 
     /// Puts a message behind those that its publisher could not write.
-    pub fn postpone(&mut self, message: Message) {
+    pub(super) fn postpone(&mut self, message: Message) {
         self.backlog.entry(message.local).or_default().push_back(message.intended_ns);
         self.backlog_len += 1;
     }
 
     /// Whether earlier messages of this publisher wait.
     #[inline]
-    pub fn is_waiting(&self, local: u32) -> bool {
+    pub(super) fn is_waiting(&self, local: u32) -> bool {
         self.backlog_len > 0 && self.backlog.contains_key(&local)
     }
 
     /// The oldest message of this publisher that waits.
-    pub fn take_waiting(&mut self, local: u32) -> Option<Message> {
+    pub(super) fn take_waiting(&mut self, local: u32) -> Option<Message> {
         let waiting = self.backlog.get_mut(&local)?;
         let intended_ns = waiting.pop_front()?;
         if waiting.is_empty() {
@@ -185,17 +185,17 @@ impl Publishing {
     }
 
     /// How many messages wait.
-    pub const fn backlog(&self) -> u64 {
+    pub(super) const fn backlog(&self) -> u64 {
         self.backlog_len
     }
 
     /// Intended times of everything that was due in the measured phase and never left.
-    pub fn unsent(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(super) fn unsent(&self) -> impl Iterator<Item = u64> + '_ {
         self.backlog.values().flatten().copied().filter(|intended_ns| self.is_measured(*intended_ns))
     }
 
     /// Makes the payload of a message that is written now; gives it the publisher's next sequence.
-    pub fn encode(&mut self, message: Message, now_ns: u64) -> (Marker, &[u8], [u8; 4]) {
+    pub(super) fn encode(&mut self, message: Message, now_ns: u64) -> (Marker, &[u8], [u8; 4]) {
         let sequence = &mut self.sequences[message.local as usize];
         let marker = Marker {
             flags: if message.intended_ns < self.measure_ns { Marker::WARM_UP } else { 0 },

@@ -1,0 +1,333 @@
+//! What the self-test's server does wrong on purpose, as a pure function of the messages it passes on.
+//!
+//! Why: the test claims that loadgen reports each fault *exactly*; so the fault must be decided by counting, not by
+//! chance, and the one who commits it keeps the books.
+//!
+//! Invariants: the same messages in the same order suffer the same faults; probes and warm-up pass unharmed and
+//! uncounted; `expected = delivered + lost + corrupt` at any time for what is not still held.
+
+use stentor::base::marker::{Found, Marker, decode};
+
+/// A deliberate fault. `every` counts deliveries: each `every`th suffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// None: what a clean server looks like.
+    None,
+    /// Everything passes on so much later.
+    Delay {
+        /// How much.
+        ns: u64,
+    },
+    /// Before this message (from 0) the server stands still once.
+    Stall {
+        /// Which message.
+        before: u64,
+        /// For how long.
+        ns: u64,
+    },
+    /// Deliveries are left out.
+    Loss {
+        /// Each so-manieth.
+        every: u64,
+    },
+    /// Deliveries are sent twice.
+    Duplicate {
+        /// Each so-manieth.
+        every: u64,
+    },
+    /// A delivery is sent behind the next one to the same subscriber.
+    Reorder {
+        /// Each so-manieth.
+        every: u64,
+    },
+    /// A bit of the marker is flipped.
+    Corrupt {
+        /// Each so-manieth.
+        every: u64,
+    },
+    /// Everything is heard and nothing passed on.
+    Silence,
+    /// Messages of its own are mixed in, which nobody sent.
+    Foreign {
+        /// After each so-manieth delivery.
+        every: u64,
+    },
+    /// Connections are answered with 503.
+    Refuse {
+        /// Each so-manieth connection.
+        every: u64,
+    },
+    /// Connections are cut without a close frame.
+    Cut {
+        /// Each so-manieth connection.
+        every: u64,
+        /// Before this message (from 0).
+        before: u64,
+    },
+}
+
+/// The server's own books: what loadgen must report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages heard from publishers.
+    pub heard: u64,
+    /// Messages × subscribers there were when each was passed on.
+    pub expected: u64,
+    /// Deliveries made intact, each counted once.
+    pub delivered: u64,
+    /// Deliveries left out.
+    pub lost: u64,
+    /// Deliveries made again.
+    pub duplicate: u64,
+    /// Deliveries made behind a later one.
+    pub reordered: u64,
+    /// Deliveries damaged.
+    pub corrupt: u64,
+    /// Messages of our own mixed in.
+    pub foreign: u64,
+    /// Connections refused.
+    pub refused: u64,
+    /// Connections cut.
+    pub cut: u64,
+    /// The least time from a message's intended time to its write here: nothing can arrive sooner.
+    pub lag_min_ns: u64,
+    /// The largest such time: something arrives at least so late.
+    pub lag_max_ns: u64,
+    /// Deliveries whose write here came [`SLOW_NS`] or more behind the intended time.
+    pub slow: u64,
+}
+
+/// From when on a delivery counts as slow.
+pub const SLOW_NS: u64 = 100_000_000;
+
+/// What stands between the hub and one subscriber.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// A delivery that waits for the next one to overtake it.
+    held: Option<Vec<u8>>,
+}
+
+/// Commits the fault and keeps the books.
+#[derive(Debug)]
+pub struct Saboteur {
+    fault: Fault,
+    counts: Counts,
+}
+
+/// Whether a message is one of the measured ones; gives its marker.
+pub fn measured(payload: &[u8]) -> Option<Marker> {
+    match decode(payload) {
+        Found::Marker(marker) => Some(marker).filter(|m| m.flags & (Marker::WARM_UP | Marker::PROBE) == 0),
+        Found::Absent | Found::Corrupt => None,
+    }
+}
+
+impl Saboteur {
+    /// A saboteur with clean books.
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, counts: Counts { lag_min_ns: u64::MAX, ..Counts::default() } }
+    }
+
+    /// The books.
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Notes a message heard; returns how long to stand still before passing it on, in nanoseconds.
+    pub fn hear(&mut self, payload: &[u8]) -> u64 {
+        if measured(payload).is_none() {
+            return 0;
+        }
+        let number = self.counts.heard;
+        self.counts.heard += 1;
+        match self.fault {
+            Fault::Stall { before, ns } if before == number => ns,
+            Fault::Stall { .. }
+            | Fault::None
+            | Fault::Delay { .. }
+            | Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Silence
+            | Fault::Foreign { .. }
+            | Fault::Refuse { .. }
+            | Fault::Cut { .. } => 0,
+        }
+    }
+
+    /// Decides about a new connection (from 0): `false` means refuse it.
+    pub fn admit(&mut self, connection: u64) -> bool {
+        let refuse = matches!(self.fault, Fault::Refuse { every } if due(connection, every));
+        self.counts.refused += u64::from(refuse);
+        !refuse
+    }
+
+    /// Decides before a message is passed on whether this connection (from 0) is cut now.
+    pub fn cuts(&mut self, connection: u64) -> bool {
+        let now = self.counts.heard;
+        let cut =
+            matches!(self.fault, Fault::Cut { every, before } if due(connection, every) && now > before);
+        self.counts.cut += u64::from(cut);
+        cut
+    }
+
+    /// Passes one message on to one subscriber at `now_ns`: appends to `out` what is to be sent, in order.
+    pub fn deliver(&mut self, line: &mut Line, payload: &[u8], now_ns: u64, out: &mut Vec<Vec<u8>>) {
+        let Some(marker) = measured(payload) else {
+            if self.fault != Fault::Silence {
+                out.push(payload.to_vec());
+            }
+            return;
+        };
+        let number = self.counts.expected;
+        self.counts.expected += 1;
+        let lag_ns = now_ns.saturating_sub(marker.intended_ns);
+        match self.fault {
+            Fault::Silence => {
+                self.counts.lost += 1;
+                return;
+            }
+            Fault::Loss { every } if due(number, every) => {
+                self.counts.lost += 1;
+                return;
+            }
+            Fault::Corrupt { every } if due(number, every) => {
+                self.counts.corrupt += 1;
+                out.push(damaged(payload));
+                return;
+            }
+            Fault::Reorder { every } if due(number, every) && line.held.is_none() => {
+                line.held = Some(payload.to_vec());
+                self.note(lag_ns);
+                return;
+            }
+            Fault::Duplicate { every } if due(number, every) => {
+                self.counts.duplicate += 1;
+                out.push(payload.to_vec());
+            }
+            Fault::Foreign { every } if due(number, every) => {
+                self.counts.foreign += 1;
+                out.push(b"nobody sent this".to_vec());
+            }
+            Fault::None
+            | Fault::Delay { .. }
+            | Fault::Stall { .. }
+            | Fault::Loss { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Foreign { .. }
+            | Fault::Refuse { .. }
+            | Fault::Cut { .. } => {}
+        }
+        self.note(lag_ns);
+        out.push(payload.to_vec());
+        if let Some(held) = line.held.take() {
+            self.counts.reordered += 1;
+            out.push(held);
+        }
+    }
+
+    /// Lets go of a held delivery when nothing is left to overtake it.
+    pub fn flush(&mut self, line: &mut Line) -> Option<Vec<u8>> {
+        line.held.take()
+    }
+
+    fn note(&mut self, lag_ns: u64) {
+        self.counts.delivered += 1;
+        self.counts.lag_min_ns = self.counts.lag_min_ns.min(lag_ns);
+        self.counts.lag_max_ns = self.counts.lag_max_ns.max(lag_ns);
+        self.counts.slow += u64::from(lag_ns >= SLOW_NS);
+    }
+}
+
+/// Whether number `n` (from 0) is the `every`th, the twice `every`th, …; never for 0.
+const fn due(n: u64, every: u64) -> bool {
+    every > 0 && n % every == every - 1
+}
+
+/// Flips one bit where the marker says when it was intended, so that only the CRC can tell.
+fn damaged(payload: &[u8]) -> Vec<u8> {
+    const INTENDED_AT: usize = 16;
+    let mut payload = payload.to_vec();
+    if let Some(byte) = payload.get_mut(INTENDED_AT) {
+        *byte ^= 0x10;
+    }
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(sequence: u32, flags: u8) -> Vec<u8> {
+        let mut payload = vec![0; 64];
+        Marker { sequence, flags, intended_ns: 1_000, ..Marker::default() }.encode(&mut payload);
+        payload
+    }
+
+    /// Passes ten messages to one subscriber; returns the books and what arrived.
+    fn ten(fault: Fault) -> (Counts, Vec<Found>) {
+        let (mut saboteur, mut line, mut out) = (Saboteur::new(fault), Line::default(), Vec::new());
+        for sequence in 0..10 {
+            saboteur.hear(&message(sequence, 0));
+            saboteur.deliver(&mut line, &message(sequence, 0), 5_000, &mut out);
+        }
+        out.extend(saboteur.flush(&mut line));
+        (*saboteur.counts(), out.iter().map(|payload| decode(payload)).collect())
+    }
+
+    fn sequences(found: &[Found]) -> Vec<u32> {
+        let sequence = |found: &Found| match found {
+            Found::Marker(marker) => Some(marker.sequence),
+            Found::Absent | Found::Corrupt => None,
+        };
+        found.iter().filter_map(sequence).collect()
+    }
+
+    #[test]
+    fn each_fault_happens_as_often_as_the_books_say() {
+        let (counts, found) = ten(Fault::Loss { every: 3 });
+        assert_eq!((counts.lost, counts.delivered, found.len()), (3, 7, 7));
+        let (counts, found) = ten(Fault::Duplicate { every: 5 });
+        assert_eq!((counts.duplicate, found.len()), (2, 12));
+        assert_eq!(sequences(&found), [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 9]);
+        let (counts, found) = ten(Fault::Corrupt { every: 4 });
+        assert_eq!((counts.corrupt, counts.delivered), (2, 8));
+        assert_eq!(found.iter().filter(|found| **found == Found::Corrupt).count(), 2);
+        let (counts, found) = ten(Fault::Foreign { every: 4 });
+        assert_eq!((counts.foreign, counts.delivered), (2, 10));
+        assert_eq!(found.iter().filter(|found| **found == Found::Absent).count(), 2);
+        let (counts, found) = ten(Fault::Silence);
+        assert_eq!((counts.lost, counts.heard, found.len()), (10, 10, 0));
+    }
+
+    #[test]
+    fn a_held_delivery_with_nothing_behind_it_was_not_reordered() {
+        let (counts, found) = ten(Fault::Reorder { every: 5 });
+        assert_eq!(sequences(&found), [0, 1, 2, 3, 5, 4, 6, 7, 8, 9]);
+        assert_eq!((counts.reordered, counts.delivered, counts.lost), (1, 10, 0));
+    }
+
+    #[test]
+    fn warm_up_and_probes_pass_unharmed() {
+        let mut saboteur = Saboteur::new(Fault::Loss { every: 1 });
+        let mut out = Vec::new();
+        for flags in [Marker::WARM_UP, Marker::PROBE] {
+            saboteur.hear(&message(0, flags));
+            saboteur.deliver(&mut Line::default(), &message(0, flags), 0, &mut out);
+        }
+        assert_eq!((out.len(), saboteur.counts().heard, saboteur.counts().expected), (2, 0, 0));
+    }
+
+    #[test]
+    fn times_are_counted_from_the_intended_time() {
+        let mut saboteur = Saboteur::new(Fault::None);
+        for now_ns in [2_000, SLOW_NS + 1_000] {
+            saboteur.deliver(&mut Line::default(), &message(0, 0), now_ns, &mut Vec::new());
+        }
+        let counts = saboteur.counts();
+        assert_eq!((counts.lag_min_ns, counts.lag_max_ns, counts.slow), (1_000, SLOW_NS, 1));
+    }
+}
