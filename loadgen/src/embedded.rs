@@ -1,1 +1,121 @@
-//! x
+//! A stentor of our own: this program, executed again as the server.
+//!
+//! Why a process of its own: the server's CPU and memory must be told apart from ours, and its descriptors are its
+//! own. Why this program: `cargo run -p loadgen` builds no other. This is the only file of loadgen that names the
+//! server.
+//!
+//! Invariants: the server ends when we end, however that happens; when `start` returns, it accepts connections.
+
+use crate::fleet::isolate;
+use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it accepts.
+const START_MAX: Duration = Duration::from_secs(10);
+/// How long it may take to end after SIGTERM.
+const STOP_MAX: Duration = Duration::from_secs(2);
+/// Lines of its log kept for the error message.
+const LOG_LINES_MAX: usize = 20;
+
+/// A running server.
+#[derive(Debug)]
+pub struct OwnServer {
+    child: Child,
+}
+
+/// An address of 127.0.0.1 on which nobody listens.
+///
+/// # Errors
+/// No port is free.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+impl OwnServer {
+    /// Starts it and waits until it accepts.
+    ///
+    /// # Errors
+    /// It does not start, with its own last words.
+    pub fn start(address: SocketAddr) -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        let mut command = Command::new(program);
+        command.arg("__server").arg(address.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        isolate(&mut command);
+        let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
+        let log = keep_log(&mut child);
+        let mut server = Self { child };
+        let begun = Instant::now();
+        while begun.elapsed() < START_MAX {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                // Give the log's reader the moment it needs to see the end.
+                thread::sleep(Duration::from_millis(20));
+                let words = log.lock().map(|lines| lines.join("\n  ")).unwrap_or_default();
+                return Err(format!("the server ended at once ({status})\n  {words}"));
+            }
+            if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+                return Ok(server);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("the server does not accept connections on {address} after {} s", START_MAX.as_secs()))
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_MAX {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the server's log, so that it never blocks on it, and keeps the end of it.
+fn keep_log(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    if let Some(stderr) = child.stderr.take() {
+        let lines = Arc::clone(&kept);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let Ok(mut lines) = lines.lock() else { return };
+                if lines.len() == LOG_LINES_MAX {
+                    lines.remove(0);
+                }
+                lines.push(line);
+            }
+        });
+    }
+    kept
+}
+
+/// The whole life of the server process.
+pub fn serve(listen: SocketAddr) -> ExitCode {
+    die_with_parent();
+    let _ = listen;
+    eprintln!("error: the server is not there yet");
+    ExitCode::FAILURE
+}
+
+/// Should loadgen be killed, nobody else would stop the server.
+fn die_with_parent() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+}

@@ -1,3 +1,48 @@
 //! The program `loadgen`: flags in, exit code out.
 
-fn main() {}
+use clap::Parser;
+use loadgen::cli::{Cli, Tool};
+use loadgen::{doctor, fleet, report, run, selftest};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.tool {
+        None => run::run(&cli.run),
+        Some(Tool::Doctor) => {
+            let findings = doctor::examine();
+            let colour = report::text::wants_colour(std::io::stdout().is_terminal());
+            print!("{}", doctor::render(&findings, colour));
+            match doctor::worst(&findings) {
+                doctor::Health::Ok | doctor::Health::Warn => ExitCode::SUCCESS,
+                doctor::Health::Bad => ExitCode::from(run::EXIT_PREFLIGHT),
+            }
+        }
+        Some(Tool::Selftest) => selftest::main(),
+        Some(Tool::Sweep(_)) => not_built("sweep"),
+        Some(Tool::Search(_)) => not_built("search"),
+        Some(Tool::Ab(_)) => not_built("ab"),
+        Some(Tool::Compare(_)) => not_built("compare"),
+        Some(Tool::Merge(_)) => not_built("merge"),
+        Some(Tool::Report(_)) => not_built("report"),
+        Some(Tool::Shard) => fleet::shard(),
+        Some(Tool::Server { listen }) => serve(listen),
+    }
+}
+
+fn not_built(tool: &str) -> ExitCode {
+    eprintln!("error: the tool `{tool}` is not built yet; built are doctor and selftest");
+    ExitCode::from(run::EXIT_USAGE)
+}
+
+#[cfg(feature = "embedded")]
+fn serve(listen: std::net::SocketAddr) -> ExitCode {
+    loadgen::embedded::serve(listen)
+}
+
+#[cfg(not(feature = "embedded"))]
+fn serve(_listen: std::net::SocketAddr) -> ExitCode {
+    eprintln!("error: this loadgen was built without a server (feature `embedded`)");
+    ExitCode::from(run::EXIT_USAGE)
+}

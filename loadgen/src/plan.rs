@@ -192,6 +192,11 @@ impl Plan {
         self.procs * self.threads
     }
 
+    /// Connections open at once: in the scenario connect each goes as soon as it is open.
+    pub fn clients_at_once(&self) -> u32 {
+        if self.scenario == Scenario::Connect { self.clients.min(self.max_connecting) } else { self.clients }
+    }
+
     /// Whether every client hears every publisher.
     pub fn is_broadcast(&self) -> bool {
         self.scenario == Scenario::Broadcast

@@ -1,1 +1,210 @@
-//! x
+//! One experiment, from flags to exit code.
+//!
+//! Why one place: the order matters. What can be refused is refused before anything is opened; the server is sampled
+//! before the first connection; whatever ends the run, what was measured is written.
+//!
+//! Invariants: exit codes are those of the contract, chosen here alone; outputs are written once, at the end.
+
+mod assemble;
+mod conduct;
+mod watch;
+
+use crate::cli::RunArgs;
+use crate::live::Live;
+use crate::plan::{Plan, Target};
+use crate::preflight::{self, Facts, Request, ServerSide};
+use crate::report::{Report, Verdict, outputs, text, verdict};
+use crate::threshold::{Threshold, check_all};
+use crate::units;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Exit: it could not run.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit: the flags make no sense.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit: this machine cannot do it.
+pub const EXIT_PREFLIGHT: u8 = 3;
+/// Exit: INVALID under `--strict`.
+pub const EXIT_INVALID: u8 = 4;
+/// Exit: a threshold failed.
+pub const EXIT_THRESHOLD: u8 = 99;
+/// Exit: interrupted.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Why there is no report.
+#[derive(Debug)]
+pub enum Failure {
+    /// Exit 1.
+    CouldNotRun(String),
+    /// Exit 2.
+    Usage(String),
+    /// Exit 3.
+    Preflight(Vec<preflight::Refusal>),
+}
+
+impl Failure {
+    fn exit(self) -> ExitCode {
+        let (code, texts) = match self {
+            Self::CouldNotRun(text) => (EXIT_FAILED, vec![text]),
+            Self::Usage(text) => (EXIT_USAGE, vec![format!("{text}\n  try     loadgen --help")]),
+            Self::Preflight(refusals) => (EXIT_PREFLIGHT, refusals.iter().map(ToString::to_string).collect()),
+        };
+        for text in texts {
+            eprintln!("error: {text}");
+        }
+        ExitCode::from(code)
+    }
+}
+
+/// Runs what the flags say and writes what they ask for.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Without the handler an interrupt merely ends us without a report.
+        let _ = signal_hook::flag::register(signal, Arc::clone(&interrupt));
+    }
+    match prepare(args).and_then(|plan| if args.dry_run { Ok(dry_run(&plan)) } else { measure(args, plan, &interrupt) }) {
+        Ok(code) => code,
+        Err(failure) => failure.exit(),
+    }
+}
+
+/// Flags → plan → addresses → preflight.
+fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
+    let mut plan = Plan::new(args).map_err(|error| Failure::Usage(error.0))?;
+    if plan.embedded {
+        plan.targets = vec![Target::at(own_address()?, plan.scenario.default_path())];
+    }
+    let mut addresses = Vec::new();
+    for target in &mut plan.targets {
+        addresses.push(target.resolve().map_err(Failure::CouldNotRun)?);
+    }
+    grant(&mut plan, addresses)?;
+    Ok(plan)
+}
+
+/// Asks the machine, and takes what it grants into the plan.
+fn grant(plan: &mut Plan, targets: Vec<SocketAddr>) -> Result<(), Failure> {
+    let server = match plan.server_pid {
+        _ if plan.embedded => ServerSide::Own { workers: 1 },
+        Some(pid) => preflight::server_side(pid).unwrap_or(ServerSide::Remote),
+        None => ServerSide::Remote,
+    };
+    let request = Request {
+        clients: u64::from(plan.clients_at_once()),
+        procs: (!plan.procs_auto).then_some(u64::from(plan.procs)),
+        targets,
+        sources: (!plan.sources_auto).then(|| plan.sources.clone()),
+        server,
+    };
+    let granted = preflight::check(&request, &Facts::observe(), &mut preflight::raise_nofile).map_err(Failure::Preflight)?;
+    plan.procs = u32::try_from(granted.procs).unwrap_or(u32::MAX).max(plan.procs);
+    plan.sources = granted.sources;
+    Ok(())
+}
+
+/// Says what would be done.
+fn dry_run(plan: &Plan) -> ExitCode {
+    let mut described = plan.to_report();
+    if plan.embedded {
+        described.urls.clear();
+    }
+    println!("{}", text::describe(&described));
+    println!(
+        "would open {} connections from {} process(es) × {} loop(s), ramp {}, seed {}; preflight passed",
+        plan.clients,
+        plan.procs,
+        plan.threads,
+        units::format_rate(plan.ramp_per_s),
+        plan.seed
+    );
+    ExitCode::SUCCESS
+}
+
+/// Measures, judges, writes.
+fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<ExitCode, Failure> {
+    let thresholds: Vec<Threshold> = plan.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect();
+    let live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
+    let started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let server = start_server(&mut plan, &live)?;
+    let outcome = conduct::conduct(&plan, &thresholds, &live, interrupt);
+    live.end();
+    drop(server);
+    let mut report = outcome.map_err(|error| Failure::CouldNotRun(error.to_string()))?;
+    report.run.started_unix_ns = started_unix_ns;
+    report.run.args = std::env::args().skip(1).collect();
+    verdict::judge(&mut report);
+    let passed = check_all(&thresholds, &mut report);
+    let written = write(args, &report);
+    let interrupted = interrupt.load(Ordering::Relaxed);
+    let code = match written {
+        Err(error) => {
+            eprintln!("error: {error}");
+            EXIT_FAILED
+        }
+        Ok(()) if interrupted => EXIT_INTERRUPTED,
+        Ok(()) if !passed => EXIT_THRESHOLD,
+        Ok(()) if plan.strict && report.verdict == Verdict::Invalid => EXIT_INVALID,
+        Ok(()) => 0,
+    };
+    Ok(ExitCode::from(code))
+}
+
+/// Every output that was asked for; the summary goes to stdout unless another output does.
+fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
+    use outputs::Format;
+    let wanted = [(&args.json, Format::Json), (&args.csv, Format::Csv), (&args.hlog, Format::Hlog), (&args.html, Format::Html)];
+    let mut stdout_taken = false;
+    for (path, format) in wanted {
+        if let Some(path) = path {
+            stdout_taken |= path.as_os_str() == "-";
+            outputs::write(report, format, path)?;
+        }
+    }
+    if let Some(dir) = &args.out {
+        outputs::write_all(report, dir)?;
+    }
+    let is_terminal = if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let mut summary = text::render(report, text::wants_colour(is_terminal));
+    if args.quiet {
+        summary = summary.lines().take(1 + report.reasons.len()).map(|line| format!("{line}\n")).collect();
+    }
+    if stdout_taken {
+        eprint!("{summary}");
+    } else {
+        print!("{summary}");
+    }
+    Ok(())
+}
+
+#[cfg(feature = "embedded")]
+fn own_address() -> Result<SocketAddr, Failure> {
+    crate::embedded::free_address().map_err(|error| Failure::CouldNotRun(format!("no free port on 127.0.0.1: {error}")))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn own_address() -> Result<SocketAddr, Failure> {
+    Err(Failure::Usage("this loadgen was built without a server of its own (feature `embedded`): give it a URL".to_owned()))
+}
+
+#[cfg(feature = "embedded")]
+fn start_server(plan: &mut Plan, live: &Live) -> Result<Option<crate::embedded::OwnServer>, Failure> {
+    if !plan.embedded {
+        return Ok(None);
+    }
+    live.say("starting a stentor");
+    let address = plan.targets[0].address.expect("prepare resolved it");
+    let server = crate::embedded::OwnServer::start(address).map_err(Failure::CouldNotRun)?;
+    plan.server_pid = Some(server.pid());
+    Ok(Some(server))
+}
+
+#[cfg(not(feature = "embedded"))]
+fn start_server(_plan: &mut Plan, _live: &Live) -> Result<Option<()>, Failure> {
+    Ok(None)
+}

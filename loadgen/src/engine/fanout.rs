@@ -197,14 +197,16 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// When `rank` subscribers had it; `None` if they never did.
-    pub fn time_ns(&self, rank: u32) -> Option<u64> {
+    /// When that many subscribers had it, for each of `ranks`; `None` where they never did.
+    pub fn times_ns<const N: usize>(&self, ranks: [u32; N]) -> [Option<u64>; N] {
         let mut steps = self.steps.clone();
         steps.sort_unstable();
-        let mut count = 0;
-        steps.iter().find_map(|&(time_ns, more)| {
-            count += more;
-            (count >= rank).then_some(time_ns)
+        ranks.map(|rank| {
+            let mut count = 0;
+            steps.iter().find_map(|&(time_ns, more)| {
+                count += more;
+                (count >= rank).then_some(time_ns)
+            })
         })
     }
 }
@@ -260,8 +262,7 @@ mod tests {
         }
         let bytes = home(&fanout);
         let merged = merge(std::iter::once(&bytes[..])).expect("whole");
-        let times: Vec<_> = [1, 500, 950, 1_000].iter().map(|&rank| merged[0].time_ns(rank)).collect();
-        assert_eq!(times, [Some(1_001), Some(1_500), Some(1_950), Some(2_000)]);
+        assert_eq!(merged[0].times_ns([1, 500, 950, 1_000]), [Some(1_001), Some(1_500), Some(1_950), Some(2_000)]);
         assert_eq!((merged.len(), merged[0].count, merged[0].intended_ns), (1, 1_000, 100));
     }
 
@@ -291,8 +292,8 @@ mod tests {
             let homes: Vec<_> = loops.iter().map(home).collect();
             let merged = merge(homes.iter().map(Vec::as_slice)).expect("whole");
             let rank = rank_of(share, times.len() as u32).max(1);
-            prop_assert_eq!(merged[0].time_ns(rank), Some(times[rank as usize - 1].1));
-            prop_assert_eq!(merged[0].time_ns(times.len() as u32 + 1), None);
+            let expected = [Some(times[rank as usize - 1].1), None];
+            prop_assert_eq!(merged[0].times_ns([rank, times.len() as u32 + 1]), expected);
         }
     }
 }
