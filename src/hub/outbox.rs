@@ -9,7 +9,7 @@
 use crate::base::id::ConnId;
 use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::encoder::encode;
-use crate::ws::{Kind, Opcode};
+use crate::ws::{Kind, Opcode, encode_header};
 
 /// What is to be done for single peers, in order.
 #[derive(Debug, Default)]
@@ -51,6 +51,16 @@ impl Outbox {
         self.append(to, Action::Reply, |arena| encode(arena, kind.opcode(), payload));
     }
 
+    /// Sends `to` one message that is put together from `parts`.
+    pub fn reply_parts(&mut self, to: ConnId, kind: Kind, parts: &[&[u8]]) {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        self.append(to, Action::Reply, |arena| {
+            let (header, header_len) = encode_header(kind.opcode(), true, len, None);
+            arena.extend_from_slice(&header[..header_len]);
+            parts.iter().for_each(|part| arena.extend_from_slice(part));
+        });
+    }
+
     /// Sends `to` bytes as they are.
     pub fn raw(&mut self, to: ConnId, bytes: &[u8]) {
         self.append(to, Action::Reply, |arena| arena.extend_from_slice(bytes));
@@ -78,6 +88,16 @@ impl Outbox {
             encode_body(&mut body, code, reason);
             encode(arena, Opcode::Close, &body);
         });
+    }
+
+    /// Answers the close frame of `to` with its own code, or with none if it had none (RFC 6455 §5.5.1).
+    pub fn close_with(&mut self, to: ConnId, code: Option<CloseCode>) {
+        match code {
+            Some(code) if code.may_be_sent() => self.close(to, code, ""),
+            Some(_) | None => {
+                self.append(to, Action::Close(CloseCode::NO_STATUS), |arena| encode(arena, Opcode::Close, b""));
+            }
+        }
     }
 
     /// Ends the connection of `to` once everything before has left.

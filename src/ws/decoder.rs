@@ -361,9 +361,21 @@ impl Cursor {
     /// the window.
     pub fn carry(&mut self, from: &[u8], to: &mut Vec<u8>) {
         to.clear();
-        to.extend_from_slice(&from[self.held()]);
-        to.extend_from_slice(&from[self.next..]);
+        self.leave(from).iter().for_each(|part| to.extend_from_slice(part));
+    }
+
+    /// The two parts of `from`, the whole window, that must be kept. From then on the window is wherever they are
+    /// laid end to end.
+    pub fn leave<'b>(&mut self, from: &'b [u8]) -> [&'b [u8]; 2] {
+        let parts = [&from[self.held()], &from[self.next..]];
         *self = Self::kept(self.held().len());
+        parts
+    }
+
+    /// The cursor of a window of which nothing is held and the first `next` bytes were something else, such as the
+    /// handshake.
+    pub const fn behind(next: usize) -> Self {
+        Self { held_start: next, held_end: next, next }
     }
 
     /// The cursor of a window that begins with what is held, followed at once by what is not looked at.

@@ -1,0 +1,392 @@
+//! One WebSocket client connection: as little state as a connection can have, and what is done with its bytes.
+//!
+//! Why: the generator must be cheaper than the server it measures. Clients of one loop share a receive buffer and an
+//! encoding buffer; a client owns memory only while something is incomplete: a head or frame half received, a frame
+//! half written.
+//!
+//! Invariants: a client is at most [`CLIENT_BYTES_MAX`] bytes; nothing is written behind an unfinished write; a read
+//! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
+
+mod open;
+
+pub use open::open;
+
+use mio::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use stentor::http::{self, HeadScan, Storage};
+use stentor::ws::handshake::{ClientHandshake, ClientRequest};
+use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked};
+
+/// Bound of a client's own state, in bytes. With 16 bytes of completeness tracking and 4 of sequence it stays below
+/// the 128 that the tool allows itself.
+pub const CLIENT_BYTES_MAX: usize = 96;
+
+/// What a server may send us: everything, within reason; measuring is not refusing.
+const LIMITS: Limits = Limits { frame_max: 1 << 30, message_max: 1 << 30, fragments_max: u32::MAX };
+
+/// Bounds of an answer's head; more generous than a server should be.
+const HEAD_LIMITS: http::Limits = http::Limits { request_line_max: 8 << 10, head_max: 32 << 10, headers_max: 100 };
+
+/// Where a connection stands. It only moves downwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not begun.
+    New,
+    /// TCP is connecting.
+    Connecting,
+    /// The request is sent, the answer is not complete.
+    Handshaking,
+    /// Frames flow.
+    Open,
+    /// Our close frame is sent; the server's end of the connection is awaited.
+    Closing,
+    /// Closed or failed.
+    Gone,
+}
+
+/// Why a connection ended; a few fixed texts, counted in the report.
+pub type Reason = std::borrow::Cow<'static, str>;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The socket, unless it is new or gone.
+    stream: Option<TcpStream>,
+    state: State,
+    decoder: Decoder,
+    /// What is received and incomplete.
+    partial: Option<Box<Partial>>,
+    /// What is encoded and not written.
+    unwritten: Option<Box<Unwritten>>,
+    /// When connecting began: `CLOCK_MONOTONIC`, in nanoseconds.
+    pub started_ns: u64,
+}
+
+const _: () = assert!(size_of::<Client>() <= CLIENT_BYTES_MAX, "clients are many");
+
+/// A head or message that is not complete.
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: Vec<u8>,
+    cursor: Cursor,
+    scan: HeadScan,
+}
+
+/// Frames that the socket did not take.
+#[derive(Debug, Default)]
+struct Unwritten {
+    bytes: Vec<u8>,
+    /// How many of them are written.
+    written: usize,
+}
+
+/// What happened while reading, for the caller to act on.
+#[derive(Debug)]
+pub enum Progress {
+    /// Nothing but what the caller was told through its callback.
+    None,
+    /// The handshake is complete.
+    Opened,
+    /// The connection is over.
+    Gone(Reason),
+}
+
+/// What a loop lends its clients.
+#[derive(Debug)]
+pub struct Lent {
+    /// One read's worth of bytes.
+    pub receive: Vec<u8>,
+    /// One frame's worth of bytes.
+    pub encode: Vec<u8>,
+    /// Draws masking keys.
+    pub rng: fastrand::Rng,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            stream: None,
+            state: State::New,
+            decoder: Decoder::new(Role::Client),
+            partial: None,
+            unwritten: None,
+            started_ns: 0,
+        }
+    }
+}
+
+impl Client {
+    /// Where the connection stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether a frame waits for the socket.
+    pub const fn is_blocked(&self) -> bool {
+        self.unwritten.is_some()
+    }
+
+    /// Takes a socket that is connecting.
+    pub fn begin(&mut self, stream: TcpStream, now_ns: u64) {
+        self.stream = Some(stream);
+        self.state = State::Connecting;
+        self.started_ns = now_ns;
+    }
+
+    /// The socket, to register it.
+    pub const fn stream_mut(&mut self) -> Option<&mut TcpStream> {
+        self.stream.as_mut()
+    }
+
+    /// TCP says writable for the first time: it is connected, or it has failed.
+    ///
+    /// # Errors
+    /// The connection failed, or the request could not be written.
+    pub fn connected(&mut self, handshake: &ClientHandshake, request: &ClientRequest<'_>, lent: &mut Lent) -> Result<(), Reason> {
+        let stream = self.stream.as_ref().expect("a connecting client has a socket");
+        match stream.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Err(reason(&error)),
+        }
+        match stream.peer_addr() {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()), // a spurious event
+            Err(error) => return Err(reason(&error)),
+        }
+        self.state = State::Handshaking;
+        lent.encode.clear();
+        handshake.encode_request(&mut lent.encode, request);
+        self.write(&lent.encode)
+    }
+
+    /// Reads everything there is. `message` is called for each data message with its payload.
+    ///
+    /// `handshake` and `request` are what was asked; they matter only until the connection is open. `to_end` says that
+    /// the peer has closed, so that the end must be read too. `clock` is called once after every read.
+    pub fn read<'a>(
+        &mut self,
+        lent: &mut Lent,
+        to_end: bool,
+        asked: impl Fn() -> (ClientHandshake, ClientRequest<'a>),
+        clock: impl Fn() -> u64,
+        mut message: impl FnMut(&[u8], u64),
+    ) -> Progress {
+        let mut progress = Progress::None;
+        loop {
+            let Some(stream) = self.stream.as_mut() else { return progress };
+            let got = match stream.read(&mut lent.receive) {
+                Ok(0) => return self.gone("the server closed the connection"),
+                Ok(got) => got,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return progress,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return self.gone(reason(&error)),
+            };
+            let now_ns = clock();
+            let outcome = match self.state {
+                State::New | State::Connecting | State::Handshaking => {
+                    let (handshake, request) = asked();
+                    self.take_head(lent, got, &handshake, &request).and_then(|opened| {
+                        if opened {
+                            progress = Progress::Opened;
+                            // Frames may have come with the head: they are in `partial` now.
+                            return self.take_frames(lent, 0, now_ns, &mut message);
+                        }
+                        Ok(())
+                    })
+                }
+                State::Open | State::Closing => self.take_frames(lent, got, now_ns, &mut message),
+                State::Gone => Ok(()),
+            };
+            if let Err(why) = outcome {
+                return self.gone(why);
+            }
+            if got < lent.receive.len() && !to_end {
+                return progress;
+            }
+        }
+    }
+
+    /// Collects the answer's head; true when it is complete and good. What follows it stays in `partial`.
+    fn take_head(
+        &mut self,
+        lent: &mut Lent,
+        got: usize,
+        handshake: &ClientHandshake,
+        request: &ClientRequest<'_>,
+    ) -> Result<bool, Reason> {
+        let partial = self.partial.get_or_insert_default();
+        partial.bytes.extend_from_slice(&lent.receive[..got]);
+        let scanned = partial.scan.scan(&partial.bytes, &HEAD_LIMITS);
+        let Some(head_len) = scanned.map_err(|refusal| Reason::from(format!("handshake: {refusal}")))? else {
+            return Ok(false);
+        };
+        let mut storage = Storage::new();
+        let response = http::client::Response::parse(&partial.bytes[..head_len], &mut storage)
+            .map_err(|error| Reason::from(format!("handshake: {error}")))?;
+        handshake
+            .check_response(request, response.status.code(), response.headers())
+            .map_err(|rejection| Reason::from(format!("handshake: {rejection}")))?;
+        partial.bytes.drain(..head_len);
+        if partial.bytes.is_empty() {
+            self.partial = None;
+        }
+        self.state = State::Open;
+        Ok(true)
+    }
+
+    /// Decodes what was received, behind what was kept; keeps what is incomplete.
+    fn take_frames(
+        &mut self,
+        lent: &mut Lent,
+        got: usize,
+        now_ns: u64,
+        message: &mut impl FnMut(&[u8], u64),
+    ) -> Result<(), Reason> {
+        let mut receive = std::mem::take(&mut lent.receive);
+        let outcome = match self.partial.take() {
+            None => {
+                let mut cursor = Cursor::default();
+                let window = &mut receive[..got];
+                let outcome = self.decode(window, &mut cursor, lent, now_ns, message);
+                if outcome.is_ok() && !cursor.is_clear(got) {
+                    let mut partial = Box::<Partial>::default();
+                    cursor.carry(&receive[..got], &mut partial.bytes);
+                    partial.cursor = cursor;
+                    self.partial = Some(partial);
+                }
+                outcome
+            }
+            Some(mut partial) => {
+                partial.bytes.extend_from_slice(&receive[..got]);
+                let Partial { bytes, cursor, .. } = &mut *partial;
+                let outcome = self.decode(bytes, cursor, lent, now_ns, message);
+                if outcome.is_ok() && !cursor.is_clear(bytes.len()) {
+                    let len = bytes.len();
+                    let kept = cursor.compact(bytes, len);
+                    bytes.truncate(kept);
+                    self.partial = Some(partial);
+                }
+                outcome
+            }
+        };
+        lent.receive = receive;
+        outcome
+    }
+
+    /// Every event in a window.
+    fn decode(
+        &mut self,
+        window: &mut [u8],
+        cursor: &mut Cursor,
+        lent: &mut Lent,
+        now_ns: u64,
+        message: &mut impl FnMut(&[u8], u64),
+    ) -> Result<(), Reason> {
+        loop {
+            match self.decoder.decode(window, cursor, &LIMITS) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Event::Message { payload, .. })) => message(payload, now_ns),
+                Ok(Some(Event::Ping(payload))) => {
+                    lent.encode.clear();
+                    let key = lent.rng.u32(..).to_ne_bytes();
+                    encode_masked(&mut lent.encode, Opcode::Pong, payload, key);
+                    self.write(&lent.encode)?;
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(body))) => {
+                    let code = body.map_or(CloseCode::NO_STATUS, |(code, _)| code);
+                    self.farewell(if code.may_be_sent() { code } else { CloseCode::NORMAL }, lent);
+                    if self.state == State::Open {
+                        return Err(Reason::from(format!("the server closed with {}", code.get())));
+                    }
+                    return Ok(());
+                }
+                Err(violation) => return Err(Reason::from(format!("bad frame: {violation}"))),
+            }
+        }
+    }
+
+    /// Writes one frame, or as much as the socket takes; the rest waits. Frames keep their order.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        if let Some(unwritten) = self.unwritten.as_mut() {
+            unwritten.bytes.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let Some(stream) = self.stream.as_mut() else { return Ok(()) };
+        let written = write_some(stream, bytes).map_err(|error| reason(&error))?;
+        if written < bytes.len() {
+            let bytes = bytes[written..].to_vec();
+            self.unwritten = Some(Box::new(Unwritten { bytes, written: 0 }));
+        }
+        Ok(())
+    }
+
+    /// The socket is writable again.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn flush(&mut self) -> Result<(), Reason> {
+        let (Some(unwritten), Some(stream)) = (self.unwritten.as_mut(), self.stream.as_mut()) else {
+            return Ok(());
+        };
+        unwritten.written += write_some(stream, &unwritten.bytes[unwritten.written..]).map_err(|error| reason(&error))?;
+        if unwritten.written == unwritten.bytes.len() {
+            self.unwritten = None;
+        }
+        Ok(())
+    }
+
+    /// Begins the closing handshake; the server closes the connection (RFC 6455 §7.1.1), so the port is free at once.
+    pub fn close(&mut self, lent: &mut Lent) {
+        if self.state == State::Open {
+            self.state = State::Closing;
+            self.farewell(CloseCode::NORMAL, lent);
+        }
+    }
+
+    /// Sends a close frame; whether it arrives is no longer our concern.
+    fn farewell(&mut self, code: CloseCode, lent: &mut Lent) {
+        let mut body = Vec::with_capacity(2);
+        close::encode_body(&mut body, code, "");
+        lent.encode.clear();
+        encode_masked(&mut lent.encode, Opcode::Close, &body, lent.rng.u32(..).to_ne_bytes());
+        let _ = self.write(&lent.encode);
+    }
+
+    /// Gives everything back.
+    pub fn drop_connection(&mut self) {
+        self.state = State::Gone;
+        self.stream = None;
+        self.partial = None;
+        self.unwritten = None;
+    }
+
+    fn gone(&mut self, why: impl Into<Reason>) -> Progress {
+        self.drop_connection();
+        Progress::Gone(why.into())
+    }
+}
+
+/// Writes until the socket takes no more; returns how many bytes it took.
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+/// The system's words without the number, so that equal failures count together.
+pub fn reason(error: &io::Error) -> Reason {
+    let text = error.to_string();
+    Reason::from(text.split(" (os error").next().unwrap_or_default().to_lowercase())
+}

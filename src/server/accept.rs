@@ -1,0 +1,69 @@
+//! The first phase: listeners → connections.
+//!
+//! Readiness of a listener is an edge as well: "somebody knocks" is a fact that we keep until an accept says that
+//! nobody does. When the system has no descriptor left, accepting rests and the fact is kept: whoever waits is
+//! served when descriptors return, without needing another to arrive, and meanwhile the loop does not spin.
+//!
+//! Invariant: at most [`ACCEPTS_MAX`] are accepted in a turn, all listeners together.
+
+use std::io;
+
+use super::connection::Connection;
+use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX};
+use super::worker::Worker;
+use crate::base::tick::Tick;
+use crate::net::{Net, is_exhausted};
+use crate::service::Service;
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Accepts whoever knocks, up to the budget.
+    pub(super) fn accept(&mut self) {
+        if self.accept_again.is_some_and(|at| self.now < at) || !self.knocking.contains(&true) {
+            return;
+        }
+        self.accept_again = None;
+        let mut budget = ACCEPTS_MAX;
+        for listener in 0..self.knocking.len() {
+            while self.knocking[listener] {
+                if budget == 0 {
+                    self.metrics.accepts_cut += 1;
+                    return;
+                }
+                budget -= 1;
+                let id = self.roster.next_id();
+                match self.net.accept(listener, id) {
+                    Ok(socket) => self.welcome(socket),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.knocking[listener] = false,
+                    Err(error) if is_exhausted(&error) => {
+                        self.metrics.accepts_exhausted += 1;
+                        if self.metrics.accepts_exhausted.is_power_of_two() {
+                            let (connections, max) = (self.roster.len(), self.connections_max);
+                            tracing::warn!(connections, max, %error, "nobody can be accepted for now");
+                        }
+                        self.accept_again = Some(self.now + ACCEPT_PAUSE);
+                        return;
+                    }
+                    // The peer went away while it waited; that is its own affair.
+                    Err(error) => tracing::debug!(%error, "a peer left before it was accepted"),
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: N::Socket) {
+        let now = Tick::of(self.now);
+        let mut connection = Connection::new(socket, self.roster.next_id().serial, now);
+        connection.facts.has_deadline = true;
+        connection.deadline = now.after(self.config.handshake_timeout);
+        let deadline = connection.deadline;
+        let id = self.roster.insert(connection);
+        self.metrics.accepted += 1;
+        if self.roster.len() * 10 == self.connections_max * 9 {
+            let (connections, max) = (self.roster.len(), self.connections_max);
+            tracing::warn!(connections, max, "nine tenths of all connections are taken");
+        }
+        // The request has often arrived with the connection; the first edge may have been before we registered.
+        self.list_readable(id);
+        self.arm(id, deadline);
+    }
+}

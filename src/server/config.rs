@@ -1,0 +1,157 @@
+//! What an operator decides, as one value that is checked once.
+//!
+//! Defaults are those that a server on the open network should have. [`Config::check`] refuses what cannot work
+//! before anything is opened.
+
+use crate::base::tick::{Nanos, SECOND};
+use crate::http;
+use crate::net::socket::Address;
+use crate::service::builtin::DefaultService;
+use crate::ws;
+
+/// The settings of a server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; at least one.
+    pub listen: Vec<Address>,
+    /// Connections that may wait to be accepted (the system caps it at `net.core.somaxconn`).
+    pub backlog: i32,
+    /// What `/` upgrades to.
+    pub service: DefaultService,
+    /// Subprotocols that every service agrees to.
+    pub subprotocols: Vec<String>,
+    /// Bounds of frames and messages.
+    pub ws: ws::Limits,
+    /// Bounds of requests.
+    pub http: http::Limits,
+    /// Connections at most; `None`: what the descriptor limit allows.
+    pub connections_max: Option<usize>,
+    /// Silence before a ping, in nanoseconds; 0 is off.
+    pub ping_interval: Nanos,
+    /// Silence after a ping before the peer counts as dead, in nanoseconds; 0 is off.
+    pub pong_timeout: Nanos,
+    /// Time from accept to a complete request head, in nanoseconds.
+    pub handshake_timeout: Nanos,
+    /// Time for a peer to answer our close frame, in nanoseconds.
+    pub close_timeout: Nanos,
+    /// Time without any progress in writing, in nanoseconds, after which a peer is given up; 0 is off.
+    pub stall_timeout: Nanos,
+    /// Publications queued for one peer, in bytes, before the policy decides.
+    pub queue_max: usize,
+    /// What happens to a peer that is too slow for its channel.
+    pub overflow: Overflow,
+    /// Time over which everybody is told goodbye at the end, in nanoseconds.
+    pub drain: Nanos,
+}
+
+/// What happens to a subscriber whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// It misses publications, which are counted, and is told how many when it has caught up.
+    #[default]
+    Drop,
+    /// Of what waits, only the newest publication is kept.
+    Newest,
+    /// It is closed with 1013.
+    Close,
+}
+
+impl Overflow {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Newest => "newest",
+            Self::Close => "close",
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![Address::Tcp(([127, 0, 0, 1], 9001).into())],
+            backlog: 4096,
+            service: DefaultService::default(),
+            subprotocols: Vec::new(),
+            ws: ws::Limits { frame_max: 64 << 10, message_max: 64 << 10, fragments_max: 65_537 },
+            http: http::Limits::default(),
+            connections_max: None,
+            ping_interval: 25 * SECOND,
+            pong_timeout: 20 * SECOND,
+            handshake_timeout: 10 * SECOND,
+            close_timeout: 5 * SECOND,
+            stall_timeout: 30 * SECOND,
+            queue_max: 256 << 10,
+            overflow: Overflow::default(),
+            drain: 5 * SECOND,
+        }
+    }
+}
+
+/// The largest message that can be configured, in bytes: offsets in queues are 32 bits wide.
+pub const MESSAGE_MAX: u64 = 1 << 30;
+
+impl Config {
+    /// Refuses settings that cannot work.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        if self.listen.is_empty() {
+            return Err("nowhere to listen: give at least one --listen ADDRESS".to_owned());
+        }
+        if !(1..=MESSAGE_MAX).contains(&self.ws.message_max) {
+            return Err(format!("--message-max is from 1 byte to 1gi, not {}", self.ws.message_max));
+        }
+        if self.ws.fragments_max == 0 {
+            return Err("--fragments-max is at least 1: a whole message is one fragment".to_owned());
+        }
+        if self.connections_max == Some(0) {
+            return Err("--connections-max is at least 1".to_owned());
+        }
+        if self.ping_interval > 0 && self.pong_timeout == 0 {
+            return Err("--pong-timeout 0 would wait for ever: turn pings off with --ping-interval 0".to_owned());
+        }
+        if self.handshake_timeout == 0 || self.close_timeout == 0 {
+            return Err("--handshake-timeout and --close-timeout cannot be 0: peers would never be let go".to_owned());
+        }
+        if self.backlog < 1 {
+            return Err("--backlog is at least 1".to_owned());
+        }
+        let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
+        match self.subprotocols.iter().find(|name| !is_token(name)) {
+            Some(name) => Err(format!("--subprotocol `{name}` is not a token (letters, digits and !#$%&'*+-.^_`|~)")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_work_and_what_cannot_work_is_refused() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let wrong: [fn(&mut Config); 7] = [
+            |config| config.listen.clear(),
+            |config| config.ws.message_max = 0,
+            |config| config.ws.message_max = MESSAGE_MAX + 1,
+            |config| config.ws.fragments_max = 0,
+            |config| config.connections_max = Some(0),
+            |config| config.pong_timeout = 0,
+            |config| config.subprotocols.push("a b".to_owned()),
+        ];
+        for change in wrong {
+            let mut config = Config::default();
+            change(&mut config);
+            assert!(config.check().unwrap_err().starts_with("--") || config.listen.is_empty());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A connection: a socket, how far its session has come, and what it is owed. Nothing else while it is idle.
+//!
+//! Fifty thousand of these are walked for every publication, so they are small ([`CONNECTION_BYTES_MAX`]) and hold
+//! no buffer: an incomplete item is in a [`Held`] that is lent while it lasts.
+//!
+//! ```text
+//!   Open ──our close──▶ Closing ──their close──▶ doomed
+//!    │                     └──close_timeout────▶ doomed
+//!    └──last word said──▶ Finishing ──written, their end──▶ doomed
+//! ```
+//!
+//! Invariants: the stage only moves to the right; who is doomed is served no more and is reaped in this turn.
+
+use super::limits::CONNECTION_BYTES_MAX;
+use super::send_queue::SendQueue;
+use crate::base::buffer::Buffer;
+use crate::base::tick::Tick;
+use crate::http::{BodyReader, HeadScan};
+use crate::service::Departure;
+use crate::ws::{Cursor, Decoder};
+
+/// One peer.
+#[derive(Debug)]
+pub struct Connection<K> {
+    /// Its socket.
+    pub socket: K,
+    /// The accept count, for telling stale names.
+    pub serial: u32,
+    /// What it speaks.
+    pub session: Session,
+    /// How far its life has come.
+    pub stage: Stage,
+    /// How it will have departed, once the stage is not `Open`.
+    pub parting: Departure,
+    /// The service's byte.
+    pub tag: u8,
+    /// What is known of its socket, and what it waits for.
+    pub facts: Facts,
+    /// What came and is not complete.
+    pub held: Option<Box<Held>>,
+    /// What it is owed.
+    pub queue: SendQueue,
+    /// The newest pong, while the queue does not move.
+    pub pong: Option<Box<[u8]>>,
+    /// Publications it missed since it was last told.
+    pub missed: u32,
+    /// When a byte last came.
+    pub last_heard: Tick,
+    /// When it was last pinged, if `facts.pinged`.
+    pub pinged: Tick,
+    /// When the stage ends, if `facts.has_deadline`.
+    pub deadline: Tick,
+    /// When a byte was last written, or the queue began to wait.
+    pub progress: Tick,
+    /// For when its entry in the wheel is armed, if `facts.armed`.
+    pub armed: Tick,
+}
+
+const _: () = assert!(size_of::<Connection<crate::net::os::OsSocket>>() <= CONNECTION_BYTES_MAX);
+
+/// What is known about a connection, one bit each.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts {
+    /// The socket may have more to read: the last read filled its room, or never happened.
+    pub readable: bool,
+    /// The peer has closed its side: read on to the end even after a short read.
+    pub closed: bool,
+    /// The socket takes nothing: wait for the writable edge.
+    pub blocked: bool,
+    /// It stands in the worker's list of those to be read.
+    pub listed: bool,
+    /// Bytes that came have not been decoded yet.
+    pub undecoded: bool,
+    /// It has published: while too much waits for delivery, it is not read from.
+    pub publishes: bool,
+    /// Its close frame came.
+    pub heard_close: bool,
+    /// Our FIN is out.
+    pub finished: bool,
+    /// A ping is out.
+    pub pinged: bool,
+    /// `deadline` counts.
+    pub has_deadline: bool,
+    /// `armed` counts.
+    pub armed: bool,
+    /// The service was told of it, and has to be told of its end.
+    pub opened: bool,
+}
+
+/// How far a connection's life has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is served.
+    Open,
+    /// Our close frame is out or waits; the peer's is awaited, all else is ignored.
+    Closing,
+    /// What waits is written, then our side ends; whatever comes is thrown away.
+    Finishing,
+    /// To be reaped at the end of the turn.
+    Doomed,
+}
+
+/// What a connection speaks.
+#[derive(Debug)]
+pub enum Session {
+    /// HTTP/1.1, one request after another; nothing is kept between them.
+    Http(Option<Box<Exchange>>),
+    /// WebSocket.
+    Ws(Decoder),
+}
+
+/// An HTTP request that is not complete.
+#[derive(Debug)]
+pub enum Exchange {
+    /// The head is arriving.
+    Head(HeadScan),
+    /// The body is.
+    Posting(Posting),
+}
+
+/// A publication by HTTP whose body is arriving.
+#[derive(Debug)]
+pub struct Posting {
+    /// Finds the end of the body.
+    pub reader: BodyReader,
+    /// What has come of it.
+    pub body: Vec<u8>,
+    /// Where it is to be published.
+    pub channel: String,
+    /// `text/*` becomes a text message.
+    pub is_text: bool,
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+}
+
+/// Bytes of an incomplete item and where decoding stands in them.
+#[derive(Debug)]
+pub struct Held {
+    /// The bytes, lent from the pool.
+    pub buffer: Buffer,
+    /// Where decoding stands.
+    pub cursor: Cursor,
+}
+
+impl<K> Connection<K> {
+    /// A connection that was just accepted.
+    pub fn new(socket: K, serial: u32, now: Tick) -> Self {
+        Self {
+            socket,
+            serial,
+            session: Session::Http(None),
+            stage: Stage::Open,
+            parting: Departure::PeerClosed,
+            tag: 0,
+            facts: Facts { readable: true, ..Facts::default() },
+            held: None,
+            queue: SendQueue::default(),
+            pong: None,
+            missed: 0,
+            last_heard: now,
+            pinged: now,
+            deadline: now,
+            progress: now,
+            armed: now,
+        }
+    }
+
+    /// Whether anything is written to it and read from it.
+    #[inline]
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.stage != Stage::Doomed
+    }
+}

@@ -1,0 +1,140 @@
+//! What a WebSocket peer says, and what follows from it.
+//!
+//! Events are lent from the window, handled, and forgotten; answers go to the outbox. Decoding pauses when enough
+//! has been answered for this turn, so that a peer that sends a hundred thousand pings in one write delays nobody.
+//!
+//! Invariant: the good messages before a bad frame are handled before the connection fails.
+
+use super::connection::{Session, Stage};
+use super::limits::{LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::Tick;
+use crate::net::Net;
+use crate::service::{Ctx, Departure, Service};
+use crate::ws::{CloseCode, Cursor, Event, Violation};
+
+/// Why decoding stopped.
+enum Halt {
+    /// Everything has been decoded.
+    Hungry,
+    /// Enough for this turn.
+    Sated,
+    /// The peer's close frame came, with this code.
+    Closed(Option<CloseCode>),
+    /// It broke the protocol.
+    Broken(Violation),
+}
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Decodes `bytes` and serves what is in them.
+    pub(super) fn converse(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
+        match self.decode(id, bytes, cursor) {
+            Halt::Hungry => {}
+            Halt::Sated => {
+                if let Some(connection) = self.roster.get(id) {
+                    connection.facts.undecoded = true;
+                }
+            }
+            Halt::Closed(code) => self.heard_close(id, code),
+            Halt::Broken(violation) => {
+                self.metrics.refusals.count("violation", violation.label());
+                tracing::debug!(connection = id.serial, %violation, "a peer broke the protocol");
+                self.fail(id, violation.close_code(), &violation.to_string(), Departure::Violation);
+            }
+        }
+    }
+
+    fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
+        let Self { roster, service, hub, config, metrics, now, .. } = self;
+        let Some(connection) = roster.get(id) else { return Halt::Hungry };
+        let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
+        let is_open = connection.stage == Stage::Open;
+        // Bounds what one window can make us answer: the rest is decoded in the next turn.
+        let outbox_max = (hub.outbox.len() + REPLY_BYTES_SOFT_MAX).max(OUTBOX_BYTES_MAX);
+        loop {
+            if hub.outbox.len() > outbox_max {
+                metrics.turns_cut += 1;
+                return Halt::Sated;
+            }
+            match decoder.decode(bytes, cursor, &config.ws) {
+                Ok(None) => return Halt::Hungry,
+                Ok(Some(Event::Close(body))) => return Halt::Closed(body.map(|(code, _)| code)),
+                Ok(Some(_)) if !is_open => {}
+                Ok(Some(Event::Message { kind, payload })) => {
+                    metrics.messages_in += 1;
+                    let waiting = hub.topics.waiting_bytes();
+                    service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
+                    if hub.topics.waiting_bytes() > waiting {
+                        connection.facts.publishes = true;
+                        if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
+                            return Halt::Sated;
+                        }
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => hub.outbox.pong(id, payload),
+                // Any byte is a sign of life; a pong says nothing more.
+                Ok(Some(Event::Pong(_))) => {}
+                Err(violation) => return Halt::Broken(violation),
+            }
+        }
+    }
+
+    /// The peer's close frame came: answered with its own code (RFC 6455 §5.5.1), unless it answers ours.
+    fn heard_close(&mut self, id: ConnId, code: Option<CloseCode>) {
+        let Some(connection) = self.roster.get(id) else { return };
+        connection.facts.heard_close = true;
+        match connection.stage {
+            Stage::Open => {
+                connection.parting = Departure::PeerClosed;
+                self.hub.outbox.close_with(id, code);
+            }
+            Stage::Closing => {
+                let parting = connection.parting;
+                self.finish(id, parting);
+            }
+            Stage::Finishing | Stage::Doomed => {}
+        }
+    }
+
+    /// Fails the connection (RFC 6455 §7.1.7): a close frame that says why, and nothing is listened to any more.
+    pub(super) fn fail(&mut self, id: ConnId, code: CloseCode, reason: &str, why: Departure) {
+        if let Some(connection) = self.roster.get(id) {
+            connection.parting = why;
+            self.hub.outbox.close(id, code, reason);
+        }
+    }
+
+    /// Everything has been said: what waits is written, then our side ends, and what still comes is thrown away
+    /// until the peer ends its side. Closing at once could destroy our last words (RFC 6455 §7.1.1).
+    pub(super) fn finish(&mut self, id: ConnId, why: Departure) {
+        let deadline = Tick::of(self.now).after(LINGER);
+        let Some(connection) = self.roster.get(id) else { return };
+        if matches!(connection.stage, Stage::Finishing | Stage::Doomed) {
+            return;
+        }
+        connection.stage = Stage::Finishing;
+        connection.parting = why;
+        connection.facts.has_deadline = true;
+        connection.deadline = deadline;
+        self.arm(id, deadline);
+        self.finish_if_written(id);
+    }
+
+    /// Ends our side once nothing waits, and lets the connection go once the peer's has ended too.
+    pub(super) fn finish_if_written(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        if connection.stage != Stage::Finishing || !connection.queue.is_empty() || connection.facts.finished {
+            return;
+        }
+        connection.facts.finished = true;
+        let (heard_all, why) = (connection.facts.heard_close || connection.facts.closed, connection.parting);
+        if heard_all && !connection.facts.readable {
+            // Both have said their last word and nothing is unread: closing sends a FIN, not a reset.
+            self.doom(id, why);
+        } else {
+            self.net.finish(&mut connection.socket);
+            self.list_readable(id);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The fourth phase: outbox → sockets, and topics → subscribers, a slice at a time.
+//!
+//! A frame goes straight from where it was encoded into the socket; only what the socket does not take is queued.
+//! Subscribers are visited in the order they came, everything a topic owes one of them at once, while its connection
+//! is in the cache.
+//!
+//! Invariants: a turn visits at most [`DELIVERIES_MAX`] subscribers and sends them at most [`DELIVERY_BYTES_MAX`];
+//! every visit ends in the ledger as written, queued or dropped.
+
+use std::io;
+
+use super::config::Overflow;
+use super::connection::{Connection, Stage};
+use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX};
+use super::overflow::{Verdict, judge};
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::{Nanos, Tick};
+use crate::hub::delivery::{Delivery, Step};
+use crate::hub::frame::Frame;
+use crate::hub::ledger::{EntryId, Unpaid};
+use crate::hub::outbox::{Action, Command};
+use crate::net::Net;
+use crate::service::{Departure, Service};
+use crate::ws::CloseCode;
+
+/// What a slice has done so far.
+#[derive(Default)]
+struct Slice {
+    visits: usize,
+    bytes: usize,
+    /// Subscribers and publications that were written at once: entered in the ledger together.
+    served: u32,
+    deliveries: u64,
+}
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Carries out what handlers left behind, then goes on with publications.
+    pub(super) fn deliver(&mut self) {
+        while !self.hub.outbox.is_empty() {
+            let (arena, commands) = self.hub.outbox.take();
+            for command in &commands {
+                self.carry_out(*command, &arena[command.from as usize..command.until as usize]);
+            }
+            self.hub.outbox.restore(arena, commands, OUTBOX_KEEP_MAX);
+        }
+        let mut slice = Slice::default();
+        while slice.visits < DELIVERIES_MAX && slice.bytes < DELIVERY_BYTES_MAX {
+            let Some(delivery) = self.hub.next_delivery() else { return };
+            self.deliver_slice(delivery, &mut slice);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, bytes: &[u8]) {
+        let Command { to: id, action, .. } = command;
+        let Some(connection) = self.roster.get(id) else { return };
+        match (connection.stage, action) {
+            // Nothing is sent behind a close frame (RFC 6455 §5.5.1) or after the last response.
+            (Stage::Finishing | Stage::Doomed, _) | (Stage::Closing, Action::Reply | Action::Pong) => {}
+            (Stage::Closing, Action::Close(_)) => {}
+            (Stage::Open, Action::Reply) => self.write(id, bytes),
+            (Stage::Open, Action::Pong) if connection.queue.is_empty() => self.write(id, bytes),
+            (Stage::Open, Action::Pong) => connection.pong = Some(bytes.into()),
+            (Stage::Open, Action::Close(_)) => {
+                self.write(id, bytes);
+                self.closing(id);
+            }
+            (Stage::Open | Stage::Closing, Action::Finish) => {
+                let why = connection.parting;
+                self.finish(id, why);
+            }
+        }
+    }
+
+    /// Our close frame is on its way: whether the peer's is still to come decides what follows.
+    fn closing(&mut self, id: ConnId) {
+        let deadline = Tick::of(self.now).after(self.config.close_timeout);
+        let Some(connection) = self.roster.get(id) else { return };
+        let why = connection.parting;
+        if connection.facts.heard_close || matches!(why, Departure::Violation | Departure::SlowConsumer) {
+            return self.finish(id, why);
+        }
+        if connection.stage == Stage::Open {
+            if why == Departure::PeerClosed {
+                connection.parting = Departure::Closed;
+            }
+            connection.stage = Stage::Closing;
+            connection.facts.has_deadline = true;
+            connection.deadline = deadline;
+            self.arm(id, deadline);
+        }
+    }
+
+    /// Writes `bytes` to `id` at once, or queues what the socket does not take.
+    fn write(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(connection) = self.roster.get(id) else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        let waits = !connection.queue.is_empty();
+        let gone = if waits { 0 } else { self.metrics.send(&mut self.net, connection, bytes) };
+        match gone {
+            n if n == bytes.len() => {}
+            BROKEN => self.doom(id, Departure::Reset),
+            n => {
+                connection.queue.push(Frame::reply(&bytes[n..]), 0);
+                if !waits {
+                    self.watch_stall(id);
+                }
+            }
+        }
+    }
+
+    /// Visits subscribers until the delivery or the budget ends.
+    fn deliver_slice(&mut self, mut delivery: Delivery, slice: &mut Slice) {
+        let mut slow = Vec::new();
+        let is_done = loop {
+            let members = self.hub.topics.members(delivery.topic());
+            match delivery.step(members, &mut self.hub.ledger, self.now) {
+                Step::Done => break true,
+                Step::Skip => {}
+                Step::Visit(id) => self.visit(id, &delivery, slice, &mut slow),
+            }
+            if slice.visits >= DELIVERIES_MAX || slice.bytes >= DELIVERY_BYTES_MAX {
+                break false;
+            }
+        };
+        // Measured where it matters: when this slice has been written, not when the turn began.
+        let written_ns = if slice.served > 0 { self.net.now() } else { self.now };
+        let (served, deliveries) = (std::mem::take(&mut slice.served), std::mem::take(&mut slice.deliveries));
+        self.hub.ledger.paid(delivery.entry(), served, deliveries, written_ns);
+        if is_done {
+            self.hub.end(delivery, written_ns);
+        } else {
+            self.hub.put_back(delivery);
+        }
+        for id in slow {
+            self.watch_stall(id);
+        }
+    }
+
+    /// Brings one subscriber what it is owed.
+    #[inline]
+    fn visit(&mut self, id: ConnId, delivery: &Delivery, slice: &mut Slice, slow: &mut Vec<ConnId>) {
+        slice.visits += 1;
+        let Self { roster, net, metrics, hub, doomed, config, now, .. } = self;
+        let Some(connection) = roster.get(id) else { return };
+        let waited = !connection.queue.is_empty();
+        // The way of nearly all: nothing waits, one range is owed, the socket takes it whole.
+        let mut tried = None;
+        if !waited
+            && connection.stage == Stage::Open
+            && let Some((bytes, range)) = delivery.single()
+        {
+            let gone = metrics.send(net, connection, bytes);
+            if gone == bytes.len() {
+                slice.bytes += gone;
+                slice.served += 1;
+                slice.deliveries += u64::from(range.publications);
+                return;
+            }
+            tried = Some(gone);
+        }
+        for frame in delivery.frames() {
+            let is_free = connection.queue.is_empty() && connection.stage == Stage::Open;
+            let gone = match tried.take() {
+                Some(gone) => gone,
+                None if is_free => metrics.send(net, connection, frame.bytes()),
+                None => 0,
+            };
+            if gone == BROKEN {
+                Self::doom_one(connection, id, Departure::Reset, doomed);
+            }
+            if connection.stage != Stage::Open {
+                hub.unpaid(Unpaid::Departed, &frame, *now);
+                continue;
+            }
+            slice.bytes += gone;
+            if gone == frame.len() {
+                paid(hub, &frame, *now);
+                continue;
+            }
+            match judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max) {
+                Verdict::Queue => connection.queue.push(frame, gone),
+                Verdict::Drop => {
+                    connection.missed = connection.missed.saturating_add(frame.publications);
+                    hub.unpaid(Unpaid::Dropped, &frame, *now);
+                }
+                Verdict::Replace => {
+                    let missed = &mut connection.missed;
+                    connection.queue.drop_publications(|old| {
+                        *missed = missed.saturating_add(old.publications);
+                        hub.unpaid(Unpaid::Dropped, &old, *now);
+                    });
+                    connection.queue.push(frame, 0);
+                }
+                Verdict::Close => {
+                    hub.unpaid(Unpaid::Dropped, &frame, *now);
+                    connection.queue.drop_publications(|old| hub.unpaid(Unpaid::Dropped, &old, *now));
+                    connection.parting = Departure::SlowConsumer;
+                    hub.outbox.close(id, CloseCode::TRY_AGAIN_LATER, "too slow for this channel");
+                }
+            }
+        }
+        if !waited && !connection.queue.is_empty() {
+            slow.push(id);
+        }
+    }
+
+    /// A queue has begun to wait: if nothing moves for the stall timeout, the peer is given up.
+    pub(super) fn watch_stall(&mut self, id: ConnId) {
+        let now = Tick::of(self.now);
+        let Some(connection) = self.roster.get(id) else { return };
+        connection.progress = now;
+        if self.config.stall_timeout > 0 {
+            self.arm(id, now.after(self.config.stall_timeout));
+        }
+    }
+}
+
+/// What [`send`](super::metrics::Metrics::send) returns when the stream is broken: no slice is that long.
+pub(super) const BROKEN: usize = usize::MAX;
+
+impl super::metrics::Metrics {
+    /// Writes what the socket takes of `bytes`, keeps what that tells about it, and returns how much went.
+    #[inline]
+    fn send<N: Net>(&mut self, net: &mut N, connection: &mut Connection<N::Socket>, bytes: &[u8]) -> usize {
+        if connection.facts.blocked {
+            return 0;
+        }
+        loop {
+            self.writes += 1;
+            match net.send(&mut connection.socket, bytes) {
+                Ok(n) => {
+                    connection.facts.blocked = n < bytes.len();
+                    self.bytes_out += n as u64;
+                    return n;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.facts.blocked = true;
+                    return 0;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return BROKEN,
+            }
+        }
+    }
+}
+
+impl Overflow {
+    /// The notice that a peer gets, as a text message, when it has caught up after missing `missed` publications.
+    pub(super) fn gap_notice(missed: u32) -> String {
+        format!("{{\"type\":\"gap\",\"missed\":{missed}}}")
+    }
+}
+
+/// Enters a frame that has been written.
+pub(super) fn paid(hub: &mut crate::hub::Hub, frame: &Frame, now: Nanos) {
+    if frame.publications > 0 {
+        let subscribers = u32::from(frame.entry != EntryId::NONE);
+        hub.ledger.paid(frame.entry, subscribers, u64::from(frame.publications), now);
+    }
+}

@@ -1,0 +1,83 @@
+//! The third phase: the wheel → pings, deadlines, and what services do by the clock.
+//!
+//! Invariant: a connection has one live entry in the wheel; others that come up are stale and are dropped.
+
+use super::connection::{Connection, Session, Stage};
+use super::heartbeat::{Verdict, Vitals, next};
+use super::limits::EXPIRIES_MAX;
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::Tick;
+use crate::http::Refusal;
+use crate::net::Net;
+use crate::service::{Ctx, Departure, Service};
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Looks at whoever came up, and lets the service do what is due.
+    pub(super) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(Tick::of(self.now), EXPIRIES_MAX, &mut due);
+        self.metrics.expiries_cut += u64::from(due.len() == EXPIRIES_MAX);
+        for (tick, id) in due.drain(..) {
+            let Some(connection) = self.roster.get(id) else { continue };
+            if connection.facts.armed && connection.armed == tick {
+                connection.facts.armed = false;
+                self.look_at(id);
+            }
+        }
+        self.due = due;
+        if self.service.next_due().is_some_and(|at| at <= self.now) {
+            self.service.due(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub));
+        }
+        self.go_on_with_goodbye();
+    }
+
+    fn look_at(&mut self, id: ConnId) {
+        let now = Tick::of(self.now);
+        let jitter = self.net.entropy();
+        let Some(connection) = self.roster.get(id) else { return };
+        if connection.facts.readable || connection.facts.undecoded {
+            // What it sent waits in our own buffers: whatever it is, the peer is alive.
+            connection.last_heard = now;
+        }
+        match next(&connection.vitals(), now, self.awake_since, jitter, &self.config) {
+            Verdict::Rest => {}
+            Verdict::Wait(at) => self.arm(id, at),
+            Verdict::Ping(back) => {
+                connection.pinged = now;
+                connection.facts.pinged = true;
+                self.metrics.pings += 1;
+                self.hub.outbox.ping(id, b"");
+                self.arm(id, back);
+            }
+            Verdict::Depart(Departure::HandshakeTimeout) => self.head_timed_out(id),
+            Verdict::Depart(why) => self.doom(id, why),
+        }
+    }
+
+    /// A request that does not end: whoever sent a part of one is told so, whoever said nothing is not.
+    fn head_timed_out(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        match &connection.session {
+            Session::Http(None) => self.doom(id, Departure::HandshakeTimeout),
+            Session::Http(Some(_)) => self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout),
+            Session::Ws(_) => {}
+        }
+    }
+}
+
+impl<K> Connection<K> {
+    fn vitals(&self) -> Vitals {
+        let end = match self.stage {
+            Stage::Open => Departure::HandshakeTimeout,
+            Stage::Closing => Departure::CloseTimeout,
+            Stage::Finishing | Stage::Doomed => self.parting,
+        };
+        Vitals {
+            last_heard: self.last_heard,
+            pinged: self.facts.pinged.then_some(self.pinged),
+            deadline: self.facts.has_deadline.then_some((self.deadline, end)),
+            stalled: (!self.queue.is_empty()).then_some(self.progress),
+        }
+    }
+}

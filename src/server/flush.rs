@@ -1,0 +1,104 @@
+//! The fifth phase: sockets that have room again get what they are owed.
+//!
+//! Everything that waits for one peer leaves in one vectored write, up to sixty-four frames of it. When the queue has
+//! emptied, the peer is told what it missed; when half of its replies have gone, it is read from again.
+//!
+//! Invariant: a queue that is not empty has a socket that takes nothing, and so a writable edge to come.
+
+use std::io::{self, IoSlice};
+
+use super::config::Overflow;
+use super::connection::Stage;
+use super::deliver::{BROKEN, paid};
+use super::limits::{REPLY_BYTES_SOFT_MAX, SLICES_MAX};
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::Tick;
+use crate::hub::frame::Frame;
+use crate::net::Net;
+use crate::service::{Departure, Service};
+use crate::ws::{Opcode, encode};
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Writes to everybody whose socket has room again.
+    pub(super) fn flush(&mut self) {
+        let mut listed = std::mem::take(&mut self.writable);
+        for id in listed.drain(..) {
+            self.flush_one(id);
+        }
+        self.writable = listed;
+    }
+
+    fn flush_one(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        connection.facts.blocked = false;
+        if connection.queue.is_empty() || connection.stage == Stage::Doomed {
+            return;
+        }
+        loop {
+            if !self.write_queued(id) {
+                return self.doom(id, Departure::Reset);
+            }
+            let Some(connection) = self.roster.get(id) else { return };
+            if connection.queue.is_empty() {
+                self.caught_up(id);
+            }
+            let Some(connection) = self.roster.get(id) else { return };
+            if connection.queue.is_empty() || connection.facts.blocked {
+                break;
+            }
+        }
+        let Some(connection) = self.roster.get(id) else { return };
+        let may_read = connection.queue.bytes() <= REPLY_BYTES_SOFT_MAX / 2;
+        if may_read && (connection.facts.readable || connection.facts.undecoded) {
+            self.list_readable(id);
+        }
+        self.finish_if_written(id);
+    }
+
+    /// One write of what waits. Returns whether the stream is whole.
+    fn write_queued(&mut self, id: ConnId) -> bool {
+        let Self { roster, net, metrics, hub, now, .. } = self;
+        let Some(connection) = roster.get(id) else { return true };
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let filled = connection.queue.slices(&mut slices);
+        let slices = &slices[..filled];
+        metrics.writes += 1;
+        // `writev` costs more than `send` for a single buffer.
+        let sent = match slices {
+            [one] => net.send(&mut connection.socket, one),
+            many => net.send_vectored(&mut connection.socket, many),
+        };
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        let n = match sent {
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(_) => BROKEN,
+        };
+        if n == BROKEN {
+            return false;
+        }
+        connection.facts.blocked = n < wanted;
+        if n > 0 {
+            connection.progress = Tick::of(*now);
+            metrics.bytes_out += n as u64;
+            connection.queue.advance(n, |frame| paid(hub, &frame, *now));
+            if let Some(pong) = connection.pong.take() {
+                connection.queue.push_urgent(Frame::reply(&pong));
+            }
+        }
+        true
+    }
+
+    /// The queue has emptied: a peer that missed something is told how much.
+    fn caught_up(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        let missed = std::mem::take(&mut connection.missed);
+        if missed > 0 && connection.stage == Stage::Open {
+            let mut frame = Vec::new();
+            encode(&mut frame, Opcode::Text, Overflow::gap_notice(missed).as_bytes());
+            connection.queue.push(Frame::reply(&frame), 0);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! When a connection is next due, and what for: pings, deadlines, stalls, as one pure function.
+//!
+//! Every connection has one entry in the wheel. When it comes up, [`next`] looks at what is true *now* and says
+//! what to do; activity in between only wrote `last_heard` ([the wheel](crate::base::wheel) tells why).
+//!
+//! ```text
+//!   quiet for an interval ──▶ ping ──▶ heard anything? ──▶ quiet again
+//!                                 └──▶ not for pong_timeout ──▶ departed: idle
+//! ```
+//!
+//! Invariants: a peer is declared dead only if it was silent for `pong_timeout` after a ping *and* we were not
+//! stalled meanwhile: a pong that waits in our own receive buffer is not the peer's fault.
+
+use super::config::Config;
+use crate::base::tick::{Nanos, Tick};
+use crate::service::Departure;
+
+/// What the wheel needs to know of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Vitals {
+    /// When a byte was last received.
+    pub last_heard: Tick,
+    /// When an unanswered ping was sent.
+    pub pinged: Option<Tick>,
+    /// When the current stage of its life ends, and how it is then said to have departed.
+    pub deadline: Option<(Tick, Departure)>,
+    /// Since when nothing could be written although something waits.
+    pub stalled: Option<Tick>,
+}
+
+/// What to do about a connection that came up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing before this moment.
+    Wait(Tick),
+    /// Nothing, ever, unless something changes.
+    Rest,
+    /// Ping it and come back at this moment.
+    Ping(Tick),
+    /// It is to be let go.
+    Depart(Departure),
+}
+
+/// Judges a connection at `now`. `jitter` is a random number; `awake_since` is when our last own stall ended.
+#[must_use]
+pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: &Config) -> Verdict {
+    let mut wait: Option<Tick> = None;
+    let mut sooner = |at: Tick| wait = Some(wait.map_or(at, |before| before.min(at)));
+
+    if let Some((at, why)) = vitals.deadline {
+        if !now.is_before(at) {
+            return Verdict::Depart(why);
+        }
+        sooner(at);
+    }
+    if let (Some(since), true) = (vitals.stalled, config.stall_timeout > 0) {
+        let at = latest(since, awake_since).after(config.stall_timeout);
+        if !now.is_before(at) {
+            return Verdict::Depart(Departure::SlowConsumer);
+        }
+        sooner(at);
+    }
+    if vitals.deadline.is_none() && config.ping_interval > 0 {
+        let unanswered = vitals.pinged.filter(|at| vitals.last_heard.is_before(*at));
+        if let Some(pinged) = unanswered {
+            let at = latest(pinged, awake_since).after(config.pong_timeout);
+            if !now.is_before(at) {
+                return Verdict::Depart(Departure::Idle);
+            }
+            sooner(at);
+        } else {
+            let quiet_until = vitals.last_heard.after(config.ping_interval / 4 * 3);
+            if !now.is_before(quiet_until) {
+                return Verdict::Ping(now.after(config.pong_timeout));
+            }
+            sooner(vitals.last_heard.after(jittered(config.ping_interval, jitter)));
+        }
+    }
+    wait.map_or(Verdict::Rest, Verdict::Wait)
+}
+
+/// Between three quarters of `interval` and all of it: peers that came together are soon spread out.
+#[must_use]
+pub const fn jittered(interval: Nanos, random: u64) -> Nanos {
+    let quarter = interval / 4;
+    interval - if quarter == 0 { 0 } else { random % quarter }
+}
+
+const fn latest(a: Tick, b: Tick) -> Tick {
+    if a.is_before(b) { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::tick::SECOND;
+
+    fn at(seconds: u64) -> Tick {
+        Tick::of(seconds * SECOND)
+    }
+
+    fn quiet_since(seconds: u64) -> Vitals {
+        Vitals { last_heard: at(seconds), pinged: None, deadline: None, stalled: None }
+    }
+
+    fn judge(vitals: &Vitals, now: u64) -> Verdict {
+        next(vitals, at(now), at(0), 0, &Config::default())
+    }
+
+    #[test]
+    fn who_was_heard_lately_is_left_alone() {
+        assert_eq!(judge(&quiet_since(100), 110), Verdict::Wait(at(125)));
+    }
+
+    #[test]
+    fn who_is_quiet_is_pinged_and_who_stays_quiet_is_dead() {
+        let mut peer = quiet_since(100);
+        assert_eq!(judge(&peer, 125), Verdict::Ping(at(145)));
+        peer.pinged = Some(at(125));
+        assert_eq!(judge(&peer, 130), Verdict::Wait(at(145)));
+        assert_eq!(judge(&peer, 145), Verdict::Depart(Departure::Idle));
+        peer.last_heard = at(126);
+        assert_eq!(judge(&peer, 145), Verdict::Ping(at(165)));
+        assert_eq!(judge(&peer, 144), Verdict::Wait(at(151)));
+    }
+
+    #[test]
+    fn our_own_stall_is_not_the_peer_s_death() {
+        let peer = Vitals { pinged: Some(at(125)), stalled: Some(at(120)), ..quiet_since(100) };
+        let verdict = next(&peer, at(200), at(199), 0, &Config::default());
+        assert_eq!(verdict, Verdict::Wait(at(219)));
+    }
+
+    #[test]
+    fn a_stage_that_lasts_too_long_ends() {
+        let peer = Vitals { deadline: Some((at(10), Departure::HandshakeTimeout)), ..quiet_since(0) };
+        assert_eq!(judge(&peer, 9), Verdict::Wait(at(10)));
+        assert_eq!(judge(&peer, 10), Verdict::Depart(Departure::HandshakeTimeout));
+    }
+
+    #[test]
+    fn who_does_not_read_is_given_up() {
+        let peer = Vitals { stalled: Some(at(100)), ..quiet_since(129) };
+        assert_eq!(judge(&peer, 129), Verdict::Wait(at(130)));
+        assert_eq!(judge(&peer, 130), Verdict::Depart(Departure::SlowConsumer));
+    }
+
+    #[test]
+    fn without_pings_and_debts_a_peer_may_rest_for_ever() {
+        let config = Config { ping_interval: 0, ..Config::default() };
+        assert_eq!(next(&quiet_since(0), at(1000), at(0), 7, &config), Verdict::Rest);
+    }
+
+    #[test]
+    fn pings_are_spread_over_a_quarter_of_the_interval() {
+        let spread: Vec<Nanos> = (0..100).map(|n| jittered(25 * SECOND, n * 99_999_999_977)).collect();
+        assert!(spread.iter().all(|&ns| (75 * SECOND / 4..=25 * SECOND).contains(&ns)));
+        assert!(spread.iter().max().unwrap() - spread.iter().min().unwrap() > 5 * SECOND);
+    }
+}

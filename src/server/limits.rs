@@ -1,0 +1,72 @@
+//! Every bound of the server in one place, each with its reason.
+//!
+//! What an operator may want to turn is in [`Config`](super::config::Config); here stand the bounds that follow from
+//! the design. Each has a counter that says how often it was met (in brackets: the metric).
+
+use crate::base::tick::{MILLI, Nanos, SECOND};
+
+/// The receive buffer of the loop, in bytes. Measured: an echo of 1 MiB through 64 KiB costs twice the CPU of one
+/// through 512 KiB. (`stentor_reads_full_total`)
+pub const RECEIVE_BYTES: usize = 512 * 1024;
+
+/// Connections accepted in one turn: a storm of newcomers does not keep those who are here waiting.
+/// (`stentor_accepts_cut_total`)
+pub const ACCEPTS_MAX: usize = 256;
+
+/// Wheel entries looked at in one turn. (`stentor_expiries_cut_total`)
+pub const EXPIRIES_MAX: usize = 4096;
+
+/// Replies of one turn, in bytes: beyond, decoding goes on in the next turn. What is written while it is still in
+/// the second-level cache costs half. (`stentor_turns_cut_total`)
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// An arena that grew beyond this, by one large reply, is given back at once, in bytes.
+pub const OUTBOX_KEEP_MAX: usize = 4 * 1024 * 1024;
+
+/// Publications that wait for delivery, in bytes: beyond, publishers are not read from. Nothing is lost; they feel
+/// the pressure through TCP. (`stentor_publishers_paused_total`)
+pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Subscribers visited in one turn, all deliveries together. At 2 to 5 µs a send, this keeps a turn well under
+/// 5 ms.
+pub const DELIVERIES_MAX: usize = 512;
+
+/// Bytes sent to subscribers in one turn: large messages make short slices.
+pub const DELIVERY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Slices of one write: what a peer is owed leaves in one call up to this. (IOV_MAX is 1024; more than 64 small
+/// frames waiting for one peer are rare, and one call of 64 is already cheap per frame.)
+pub const SLICES_MAX: usize = 64;
+
+/// Replies queued for one peer, in bytes: beyond, nothing more is read from it until half has gone.
+/// (`stentor_readers_paused_total`)
+pub const REPLY_BYTES_SOFT_MAX: usize = 64 * 1024;
+
+/// How long accepting rests after the system had no descriptor left. (`stentor_accepts_exhausted_total`)
+pub const ACCEPT_PAUSE: Nanos = 100 * MILLI;
+
+/// After we have said everything, how long a peer may take to end its side. (`stentor_departures_total`)
+pub const LINGER: Nanos = 2 * SECOND;
+
+/// How long an HTTP connection may rest between two requests.
+pub const KEEP_ALIVE: Nanos = 60 * SECOND;
+
+/// A gap between two turns beyond what was slept: our own stall, for which no peer is to blame.
+/// (`stentor_stalls_total`)
+pub const STALL: Nanos = 500 * MILLI;
+
+/// Buffers kept for the next incomplete message, in bytes; what is not needed is freed within two seconds.
+pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The most that an incomplete message is given ahead of what has arrived, in bytes: memory follows bytes received,
+/// never bytes announced.
+pub const AHEAD_BYTES_MAX: usize = 256 * 1024;
+
+/// How often what lies idle is freed.
+pub const HOUSEKEEPING: Nanos = SECOND;
+
+/// Descriptors that are not for peers: logs, listeners, epoll, signals, files read at start.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// A connection with its socket, its decoder and its queue, in bytes: three cache lines and a bit.
+pub const CONNECTION_BYTES_MAX: usize = 208;

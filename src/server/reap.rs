@@ -1,0 +1,42 @@
+//! The last phase: who is doomed goes, and nothing of it is left behind.
+//!
+//! Parting happens here alone: the service is told, topics are left, debts are entered, buffers go home, the socket is
+//! closed, the reason is counted. What the service publishes on the occasion waits for the next turn.
+//!
+//! Invariant: the service hears of the end of every peer it was told of, once.
+
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::hub::ledger::Unpaid;
+use crate::net::Net;
+use crate::service::{Ctx, Service};
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Lets everybody go who is doomed.
+    pub(super) fn reap(&mut self) {
+        let mut doomed = std::mem::take(&mut self.doomed);
+        for id in doomed.drain(..) {
+            self.reap_one(id);
+        }
+        self.doomed = doomed;
+    }
+
+    fn reap_one(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        let (tag, why, opened) = (connection.tag, connection.parting, connection.facts.opened);
+        if opened {
+            self.service.closed(&mut Ctx::new(id, tag, self.now, &mut self.hub), why);
+        }
+        self.hub.topics.leave_all(id);
+        let Some(mut connection) = self.roster.remove(id) else { return };
+        connection.queue.clear(|frame| self.hub.unpaid(Unpaid::Departed, &frame, self.now));
+        self.give_back(connection.held.take());
+        self.net.close(connection.socket);
+        self.metrics.departed(why);
+        tracing::debug!(connection = id.serial, %why, "departed");
+        if self.accept_again.is_some() {
+            // A descriptor has come back: whoever waits need not wait for the pause to end.
+            self.accept_again = Some(self.now);
+        }
+    }
+}

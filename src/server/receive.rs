@@ -1,0 +1,255 @@
+//! The second phase: sockets → bytes → sessions → services → outbox.
+//!
+//! One read per connection and turn, into the loop's large buffer, or behind what the connection holds already. A
+//! read shorter than its room has drained the socket, so there is no second one just to hear `EAGAIN`, unless the
+//! peer has closed its side: then the end is still to be read. What could not be decoded because enough has been
+//! answered for this turn stays listed.
+//!
+//! Invariants: nobody is read from who does not read its replies; a connection holds a buffer only while something
+//! it sent is incomplete or undecoded.
+
+use std::io;
+
+use super::connection::{Connection, Held, Session, Stage};
+use super::limits::{AHEAD_BYTES_MAX, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::Tick;
+use crate::net::Net;
+use crate::service::{Departure, Service};
+use crate::ws::Cursor;
+
+/// Room for the next read behind what is held, in bytes, when nothing is known of how much is missing.
+const ROOM_BYTES_MIN: usize = 4096;
+
+/// What a read found.
+enum Arrival {
+    /// Bytes came: this many.
+    Bytes(usize),
+    /// Nothing there.
+    Nothing,
+    /// The peer has ended its side.
+    End,
+    /// The stream broke.
+    Broken,
+}
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Reads from everybody who is listed, until enough has been answered for this turn.
+    pub(super) fn receive(&mut self) {
+        let mut listed = std::mem::take(&mut self.readable);
+        let mut served = 0;
+        for &id in &listed {
+            if self.hub.outbox.len() >= OUTBOX_BYTES_MAX {
+                self.metrics.turns_cut += 1;
+                break;
+            }
+            served += 1;
+            if let Some(connection) = self.roster.get(id) {
+                connection.facts.listed = false;
+                self.receive_from(id);
+            }
+        }
+        // Those who were not served come first in the next turn.
+        listed.drain(..served);
+        listed.append(&mut self.readable);
+        self.readable = listed;
+    }
+
+    /// Whether too much waits for delivery to hear more publications.
+    pub(super) fn is_congested(&self) -> bool {
+        self.hub.topics.waiting_bytes() >= WAITING_BYTES_MAX
+    }
+
+    fn receive_from(&mut self, id: ConnId) {
+        let is_congested = self.is_congested();
+        let Some(connection) = self.roster.get(id) else { return };
+        if connection.stage == Stage::Doomed {
+            return;
+        }
+        if connection.queue.bytes() > REPLY_BYTES_SOFT_MAX && connection.stage == Stage::Open {
+            // `flush` lists it again when half of it has gone.
+            self.metrics.readers_paused += 1;
+            return;
+        }
+        if is_congested && connection.facts.publishes {
+            self.metrics.publishers_paused += 1;
+            return self.list_readable(id);
+        }
+        let mut held = connection.held.take();
+        if std::mem::take(&mut connection.facts.undecoded)
+            && let Some(held) = held.as_deref_mut()
+        {
+            self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
+            return self.keep(id, held_or_nothing(held), None);
+        }
+        match held.as_deref_mut() {
+            None => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let arrival = self.read(id, &mut buffer);
+                self.arrived(id, arrival, None, &mut buffer);
+                self.buffer = buffer;
+            }
+            Some(_) => {
+                let mut held = held.take().expect("it was just looked at");
+                self.make_room(id, &mut held);
+                let arrival = self.read(id, held.buffer.spare_mut());
+                self.arrived(id, arrival, Some(held), &mut []);
+            }
+        }
+    }
+
+    /// Reads into `room` and keeps what that tells about the socket.
+    fn read(&mut self, id: ConnId, room: &mut [u8]) -> Arrival {
+        let Some(connection) = self.roster.get(id) else { return Arrival::Nothing };
+        match self.net.recv(&mut connection.socket, room) {
+            Ok(0) => Arrival::End,
+            Ok(n) => {
+                let is_full = n == room.len();
+                connection.last_heard = Tick::of(self.now);
+                connection.facts.readable = is_full || connection.facts.closed;
+                self.metrics.reads_full += u64::from(is_full);
+                self.metrics.bytes_in += n as u64;
+                Arrival::Bytes(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.facts.readable = false;
+                Arrival::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
+            Err(_) => Arrival::Broken,
+        }
+    }
+
+    /// Deals with what a read found: in `held` if the connection holds something, else at the front of `fresh`.
+    fn arrived(&mut self, id: ConnId, arrival: Arrival, held: Option<Box<Held>>, fresh: &mut [u8]) {
+        match arrival {
+            Arrival::Bytes(n) => match held {
+                Some(mut held) => {
+                    held.buffer.fill(n);
+                    self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
+                    self.keep(id, Some(held), None);
+                }
+                None => {
+                    let mut cursor = Cursor::default();
+                    self.digest(id, &mut fresh[..n], &mut cursor);
+                    self.keep(id, None, Some((&fresh[..n], cursor)));
+                }
+            },
+            Arrival::Nothing => self.keep(id, held, None),
+            Arrival::End => {
+                self.keep(id, held, None);
+                self.ended(id);
+            }
+            Arrival::Broken => {
+                self.keep(id, held, None);
+                self.doom(id, Departure::Reset);
+            }
+        }
+    }
+
+    /// Keeps what is incomplete, gives back what is not needed, and lists the connection if there is more to do.
+    fn keep(&mut self, id: ConnId, held: Option<Box<Held>>, fresh: Option<(&[u8], Cursor)>) {
+        let Some(connection) = self.roster.get(id) else {
+            return self.give_back(held);
+        };
+        let facts = connection.facts;
+        let is_heard = matches!(connection.stage, Stage::Open | Stage::Closing);
+        if let Some(mut held) = held {
+            let len = held.buffer.len();
+            if !is_heard || held.cursor.is_clear(len) {
+                self.give_back(Some(held));
+            } else {
+                let kept = held.cursor.compact(held.buffer.filled_mut(), len);
+                held.buffer.truncate(kept);
+                connection.held = Some(held);
+            }
+        } else if let Some((bytes, mut cursor)) = fresh
+            && is_heard
+            && !cursor.is_clear(bytes.len())
+        {
+            let parts = cursor.leave(bytes);
+            let have = parts[0].len() + parts[1].len();
+            let missing = connection.missing();
+            let mut buffer = self.pool.take(have + room_for(missing, have));
+            parts.iter().for_each(|part| buffer.extend(part));
+            connection.held = Some(Box::new(Held { buffer, cursor }));
+        }
+        if facts.readable || facts.undecoded {
+            self.list_readable(id);
+        }
+    }
+
+    /// Grows what is held so that the next read has room: as much as is missing, but never far ahead of what came.
+    fn make_room(&mut self, id: ConnId, held: &mut Held) {
+        let missing = self.roster.get(id).map_or(0, |connection| connection.missing());
+        let (have, spare) = (held.buffer.len(), held.buffer.capacity() - held.buffer.len());
+        let wanted = room_for(missing, have);
+        if spare >= wanted.min(ROOM_BYTES_MIN) && spare > 0 {
+            return;
+        }
+        let mut larger = self.pool.take(have + wanted);
+        larger.extend(held.buffer.filled());
+        self.pool.give(std::mem::replace(&mut held.buffer, larger));
+    }
+
+    pub(super) fn give_back(&mut self, held: Option<Box<Held>>) {
+        if let Some(held) = held {
+            self.pool.give(held.buffer);
+        }
+    }
+
+    /// Has the session decode `bytes` from where `cursor` stands.
+    fn digest(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
+        let Some(connection) = self.roster.get(id) else { return };
+        match (&connection.session, connection.stage) {
+            (_, Stage::Finishing | Stage::Doomed) => {}
+            (Session::Ws(_), Stage::Open | Stage::Closing) => self.converse(id, bytes, cursor),
+            (Session::Http(_), Stage::Open | Stage::Closing) => {
+                self.exchange(id, bytes, cursor);
+                // Bytes behind the upgrade request are frames already.
+                if let Some(connection) = self.roster.get(id)
+                    && matches!(connection.session, Session::Ws(_))
+                    && connection.stage == Stage::Open
+                {
+                    self.converse(id, bytes, cursor);
+                }
+            }
+        }
+    }
+
+    /// The peer has ended its side of the stream.
+    fn ended(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        connection.facts.readable = false;
+        let parting = connection.parting;
+        match (&connection.session, connection.stage) {
+            (_, Stage::Closing | Stage::Finishing) => self.doom(id, parting),
+            // Whoever closes its side of an HTTP connection may still read what it asked for.
+            (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
+            (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),
+            (_, Stage::Doomed) => {}
+        }
+    }
+}
+
+impl<K> Connection<K> {
+    /// Bytes that are known to be missing of what is being received.
+    fn missing(&self) -> usize {
+        match &self.session {
+            Session::Ws(decoder) => decoder.missing() as usize,
+            Session::Http(_) => 0,
+        }
+    }
+}
+
+/// How much room to give an item of which `have` bytes are here and `missing` are announced: memory follows bytes
+/// received, so the announced is believed only as far as it doubles what came, or to a fixed bound.
+fn room_for(missing: usize, have: usize) -> usize {
+    missing.clamp(ROOM_BYTES_MIN / 16, have.max(AHEAD_BYTES_MAX))
+}
+
+fn held_or_nothing(held: &mut Held) -> Option<Box<Held>> {
+    let buffer = std::mem::take(&mut held.buffer);
+    Some(Box::new(Held { buffer, cursor: held.cursor }))
+}

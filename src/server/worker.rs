@@ -1,0 +1,234 @@
+//! The worker: the whole server as one function of named phases. Start reading here.
+//!
+//! Each phase borrows what it needs, finishes, and hands on a list. No callback runs inside another borrow, and
+//! nothing is freed in the middle of a phase. Reading comes first and fills the outbox; delivering after *all* reads
+//! lets what one peer is owed leave in one write; reaping comes last, so that no slot is reused while an event of
+//! this turn still names it. A phase that runs out of budget leaves its remainder listed, and the next wait does not
+//! sleep: a publication to fifty thousand peers is written in slices, and heartbeats go on in between.
+//!
+//! Invariants: `now` is read once a turn (and once more per slice of deliveries, to measure them); between turns
+//! nobody is doomed, and whatever is pending keeps the next wait from sleeping.
+
+use std::io;
+use std::time::Duration;
+
+use super::config::Config;
+use super::connection::{Connection, Stage};
+use super::departing::Farewell;
+use super::limits::{HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
+use super::metrics::Metrics;
+use super::roster::Roster;
+use crate::base::id::ConnId;
+use crate::base::pool::Pool;
+use crate::base::tick::{Nanos, Tick};
+use crate::base::wheel::Wheel;
+use crate::hub::Hub;
+use crate::net::{Net, Ready, Signal};
+use crate::service::{Departure, Service};
+
+/// One process's share of the server: everything it knows.
+pub struct Worker<N: Net, S: Service> {
+    pub(super) net: N,
+    pub(super) service: S,
+    pub(super) config: Config,
+    pub(super) hub: Hub,
+    pub(super) roster: Roster<N::Socket>,
+    pub(super) wheel: Wheel,
+    pub(super) pool: Pool,
+    pub(super) metrics: Metrics,
+    /// The moment of this turn.
+    pub(super) now: Nanos,
+    pub(super) started: Nanos,
+    pub(super) connections_max: usize,
+
+    ready: Vec<Ready>,
+    pub(super) due: Vec<(Tick, ConnId)>,
+    /// The loop's receive buffer: lent to one connection at a time.
+    pub(super) buffer: Vec<u8>,
+    /// Who may have something to read, or bytes to decode.
+    pub(super) readable: Vec<ConnId>,
+    /// Whose socket has room again.
+    pub(super) writable: Vec<ConnId>,
+    /// Who is to be reaped at the end of this turn.
+    pub(super) doomed: Vec<ConnId>,
+    /// Listeners at which somebody may be waiting.
+    pub(super) knocking: Vec<bool>,
+    /// Nobody is accepted before this moment: the system has nothing left.
+    pub(super) accept_again: Option<Nanos>,
+    /// When our last own stall ended.
+    pub(super) awake_since: Tick,
+    /// Saying goodbye to everybody.
+    pub(super) farewell: Option<Farewell>,
+    housekeeping: Nanos,
+}
+
+/// What a turn found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// From waking to here, in nanoseconds.
+    pub elapsed_ns: Nanos,
+    /// Whether everybody has gone and nothing is left to do.
+    pub is_over: bool,
+    /// Whether the process was told a second time to stop.
+    pub is_forced: bool,
+}
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// A worker over `net`, which listens already, with room for `connections_max` peers.
+    pub fn new(net: N, service: S, config: Config, connections_max: usize) -> Self {
+        let now = net.now();
+        let knocking = vec![true; net.listeners()];
+        Self {
+            net,
+            service,
+            config,
+            hub: Hub::default(),
+            roster: Roster::default(),
+            wheel: Wheel::new(Tick::of(now)),
+            pool: Pool::new(POOL_BYTES_MAX),
+            metrics: Metrics::default(),
+            now,
+            started: now,
+            connections_max,
+            ready: Vec::new(),
+            due: Vec::new(),
+            buffer: vec![0; RECEIVE_BYTES],
+            readable: Vec::new(),
+            writable: Vec::new(),
+            doomed: Vec::new(),
+            knocking,
+            accept_again: None,
+            awake_since: Tick::of(now),
+            farewell: None,
+            housekeeping: now + HOUSEKEEPING,
+        }
+    }
+
+    /// One turn of the loop: wait, then let every phase do a bounded amount of work.
+    ///
+    /// # Errors
+    /// Only when waiting itself fails, which ends the server.
+    pub fn turn(&mut self) -> io::Result<Turn> {
+        let timeout = self.timeout();
+        self.net.wait(&mut self.ready, timeout)?;
+        self.wake(timeout);
+
+        let is_forced = self.sort();
+        self.accept(); // listeners → connections
+        self.receive(); // sockets   → events → services → outbox
+        self.expire(); // wheel     → pings, closes → outbox
+        self.deliver(); // outbox    → sockets; topics → subscribers, a slice at a time
+        self.flush(); // sockets that became writable again
+        self.reap(); // doomed    → nothing left behind
+
+        let elapsed_ns = self.net.now().saturating_sub(self.now);
+        self.metrics.turned(elapsed_ns);
+        Ok(Turn { elapsed_ns, is_over: self.farewell.is_some() && self.roster.is_empty(), is_forced })
+    }
+
+    /// Everything that is known from outside: counters and the ledger.
+    #[must_use]
+    pub const fn metrics(&self) -> (&Metrics, &Hub) {
+        (&self.metrics, &self.hub)
+    }
+
+    /// How long the next wait may sleep: not at all while work is pending, else until the next deadline.
+    fn timeout(&self) -> Option<Duration> {
+        let is_knocked = self.accept_again.is_none() && self.knocking.contains(&true);
+        if is_knocked || !self.readable.is_empty() || !self.doomed.is_empty() || self.hub.is_busy() {
+            return Some(Duration::ZERO);
+        }
+        let tidy = (self.pool.kept_bytes() > 0).then_some(self.housekeeping);
+        let expiry = self.wheel.next_due().map(|tick| self.now + tick.until(self.now));
+        let farewell = self.farewell.as_ref().map(|farewell| farewell.next_ns());
+        let moments = [tidy, expiry, farewell, self.accept_again, self.service.next_due()];
+        let soonest = moments.into_iter().flatten().min()?;
+        Some(Duration::from_nanos(soonest.saturating_sub(self.now)))
+    }
+
+    /// Takes the time, and notices when we were not running although we should have been.
+    fn wake(&mut self, timeout: Option<Duration>) {
+        let before = self.now;
+        self.now = self.net.now();
+        let slept_max = timeout.map_or(Nanos::MAX, |slept| slept.as_nanos() as Nanos);
+        if self.now.saturating_sub(before) > slept_max.saturating_add(STALL) {
+            self.metrics.stalls += 1;
+            self.awake_since = Tick::of(self.now);
+        }
+        if self.now >= self.housekeeping {
+            self.housekeeping = self.now + HOUSEKEEPING;
+            self.pool.trim();
+        }
+    }
+
+    /// Sorts what became ready into the lists of the phases. Returns whether we were told twice to stop.
+    fn sort(&mut self) -> bool {
+        let mut is_forced = false;
+        let mut ready = std::mem::take(&mut self.ready);
+        for event in ready.drain(..) {
+            match event {
+                Ready::Listener(listener) => {
+                    if let Some(knocking) = self.knocking.get_mut(listener) {
+                        *knocking = true;
+                    }
+                }
+                Ready::Connection { id, readable, writable, closed } => {
+                    let Some(connection) = self.roster.get(id) else { continue };
+                    connection.facts.closed |= closed;
+                    if readable {
+                        connection.facts.readable = true;
+                        self.list_readable(id);
+                    }
+                    if writable {
+                        self.writable.push(id);
+                    }
+                }
+                Ready::Signal(Signal::Stop) if self.farewell.is_some() => is_forced = true,
+                Ready::Signal(Signal::Stop) => self.say_goodbye(),
+                Ready::Signal(Signal::Reload) => tracing::info!("nothing to reload"),
+            }
+        }
+        self.ready = ready;
+        is_forced
+    }
+
+    /// Puts `id` on the list of those to be read from, once.
+    pub(super) fn list_readable(&mut self, id: ConnId) {
+        if let Some(connection) = self.roster.get(id)
+            && !connection.facts.listed
+        {
+            connection.facts.listed = true;
+            self.readable.push(id);
+        }
+    }
+
+    /// Has `id` reaped at the end of this turn. From anywhere, any number of times; the first reason counts.
+    pub(super) fn doom(&mut self, id: ConnId, why: Departure) {
+        if let Some(connection) = self.roster.get(id) {
+            Self::doom_one(connection, id, why, &mut self.doomed);
+        }
+    }
+
+    /// The same where the worker is borrowed by field.
+    pub(super) fn doom_one(
+        connection: &mut Connection<N::Socket>,
+        id: ConnId,
+        why: Departure,
+        doomed: &mut Vec<ConnId>,
+    ) {
+        if connection.stage != Stage::Doomed {
+            connection.stage = Stage::Doomed;
+            connection.parting = why;
+            doomed.push(id);
+        }
+    }
+
+    /// Has the wheel come back to `id` at `at`, unless it does so sooner anyway.
+    pub(super) fn arm(&mut self, id: ConnId, at: Tick) {
+        let Some(connection) = self.roster.get(id) else { return };
+        if !connection.facts.armed || at.is_before(connection.armed) {
+            connection.facts.armed = true;
+            connection.armed = self.wheel.arm(id, at);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The services of the binary, chosen by the request path.
+//!
+//! Dispatch is a `match` on one byte that was set at the handshake, so the compiler inlines the echo and the
+//! broadcast into the receiving loop; there is no `dyn` on the way of a message.
+//!
+//! Invariant: the upper half of a tag is the service, the lower half belongs to it.
+
+use super::broadcast;
+use super::chat::Chat;
+use super::echo::Echo;
+use super::tick::{Ticks, Wanted};
+use super::{Admission, Ctx, Departure, Kind, Request, Service};
+use crate::base::tick::Nanos;
+
+const ECHO: u8 = 0x00;
+const BROADCAST: u8 = 0x10;
+const CHAT: u8 = 0x20;
+const TICK: u8 = 0x30;
+
+/// What is served at `/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DefaultService {
+    /// As `/broadcast`.
+    #[default]
+    Broadcast,
+    /// As `/echo`.
+    Echo,
+    /// As `/chat`.
+    Chat,
+}
+
+impl DefaultService {
+    /// Its name, which is its path and its flag.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Echo => "echo",
+            Self::Chat => "chat",
+        }
+    }
+}
+
+/// Echo, broadcast, chat and ticks behind one interface.
+#[derive(Debug, Default)]
+pub struct Builtin {
+    default: DefaultService,
+    /// Subprotocols that every service agrees to, beside the one of its own name.
+    protocols: Vec<String>,
+    echo: Echo,
+    chat: Chat,
+    ticks: Ticks,
+}
+
+impl Builtin {
+    /// With this service at `/`, and `protocols` agreed to wherever a peer offers one.
+    #[must_use]
+    pub fn new(default: DefaultService, protocols: Vec<String>) -> Self {
+        Self { default, protocols, ..Self::default() }
+    }
+
+    /// The service, and the part of the tag that is its own, for a request.
+    fn choose(&self, request: &Request<'_>) -> Result<(u8, &'static str), Admission<'static>> {
+        let root = request.path.first().map_or(self.default.name(), |name| name);
+        let depth = request.path.len();
+        match root {
+            "echo" if depth <= 1 => {
+                let has_prefix = request.param(Echo::PREFIX).is_some();
+                Ok((ECHO | u8::from(has_prefix), "echo"))
+            }
+            "broadcast" if depth <= 2 => {
+                if !broadcast::is_name(broadcast::channel(request)) {
+                    return Err(Admission::Malformed(name_wanted("channel")));
+                }
+                broadcast::role(request).map(|role| (BROADCAST | role as u8, "broadcast"))
+            }
+            "chat" if depth <= 2 => {
+                if request.path.get(1).is_some_and(|room| !broadcast::is_name(room)) {
+                    return Err(Admission::Malformed(name_wanted("room")));
+                }
+                Chat::check(request).map(|()| (CHAT, "chat"))
+            }
+            "tick" if depth <= 2 => Wanted::read(request).map(|_| (TICK, "tick")),
+            _ => Err(Admission::NotFound),
+        }
+    }
+}
+
+fn name_wanted(what: &str) -> String {
+    format!("a {what} has a name of 1 to {} bytes without control characters", broadcast::NAME_MAX)
+}
+
+impl Service for Builtin {
+    fn admit(&self, request: &Request<'_>) -> Admission<'_> {
+        match self.choose(request) {
+            Ok((tag, own)) => {
+                let chosen = request.protocols.iter().find_map(|theirs| {
+                    let ours = self.protocols.iter().find(|ours| ours == theirs).map(String::as_str);
+                    ours.or((*theirs == own).then_some(own))
+                });
+                Admission::Accept { tag, protocol: chosen }
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    fn opened(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>) {
+        match ctx.tag() & 0xf0 {
+            ECHO => self.echo.opened(ctx, request),
+            BROADCAST => broadcast::opened(ctx, request),
+            CHAT => self.chat.opened(ctx, request),
+            _ => {
+                if let Ok(wanted) = Wanted::read(request) {
+                    self.ticks.opened(ctx, wanted);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, ctx: &mut Ctx<'_>, kind: Kind, payload: &[u8]) {
+        let own = ctx.tag() & 0x0f;
+        match ctx.tag() & 0xf0 {
+            ECHO => self.echo.message(ctx, own != 0, kind, payload),
+            BROADCAST => broadcast::message(ctx, own, kind, payload),
+            CHAT => self.chat.message(ctx, kind, payload),
+            _ => Ticks::message(ctx),
+        }
+    }
+
+    fn closed(&mut self, ctx: &mut Ctx<'_>, _: Departure) {
+        match ctx.tag() & 0xf0 {
+            ECHO => self.echo.closed(ctx),
+            BROADCAST => {}
+            CHAT => self.chat.closed(ctx),
+            _ => self.ticks.closed(ctx),
+        }
+    }
+
+    fn next_due(&self) -> Option<Nanos> {
+        self.ticks.next_due()
+    }
+
+    fn due(&mut self, ctx: &mut Ctx<'_>) {
+        self.ticks.due(ctx);
+    }
+
+    fn channel_topic(&self, channel: &str) -> Option<String> {
+        broadcast::is_name(channel).then(|| broadcast::topic(channel))
+    }
+}
