@@ -53,7 +53,12 @@ pub const CASES: [Case; 15] = [
     case("silence", Mode::Broadcast, Fault::Silence, Some("silence")),
     case("echo, silence", Mode::Echo, Fault::Silence, Some("silence")),
     case("foreign messages, 1 in 43", Mode::Broadcast, Fault::Foreign { every: 43 }, Some("unexpected")),
-    case("refused connections, 1 in 5", Mode::Broadcast, Fault::Refuse { every: 5 }, Some("connections_reached")),
+    case(
+        "refused connections, 1 in 5",
+        Mode::Broadcast,
+        Fault::Refuse { every: 5 },
+        Some("connections_reached"),
+    ),
     case(
         "cut connections, 1 in 5",
         Mode::Broadcast,
@@ -102,7 +107,11 @@ pub fn run(measure: Measure<'_>, out: &mut dyn Write) -> io::Result<bool> {
     if failed == 0 {
         writeln!(out, "\nall {} faults were reported exactly as the server had booked them", CASES.len())?;
     } else {
-        writeln!(out, "\n{failed} of {} experiments failed: do not trust this loadgen on this machine", CASES.len())?;
+        writeln!(
+            out,
+            "\n{failed} of {} experiments failed: do not trust this loadgen on this machine",
+            CASES.len()
+        )?;
     }
     Ok(failed == 0)
 }
@@ -129,8 +138,28 @@ fn plan(case: &Case, url: &str) -> Result<Plan, String> {
         Mode::Echo => ("echo", "100"),
     };
     let args = [
-        "loadgen", url, "--scenario", scenario, "--rate", rate, "--clients", "20", "--warmup", "0s", "--duration", "1500ms",
-        "--drain", "1s", "--ramp", "1k", "--procs", "1", "--threads", "1", "--arrival", "constant",
+        "loadgen",
+        url,
+        "--scenario",
+        scenario,
+        "--rate",
+        rate,
+        "--clients",
+        "20",
+        "--warmup",
+        "0s",
+        "--duration",
+        "1500ms",
+        "--drain",
+        "1s",
+        "--ramp",
+        "1k",
+        "--procs",
+        "1",
+        "--threads",
+        "1",
+        "--arrival",
+        "constant",
     ];
     let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
     Plan::new(&cli.run).map_err(|error| error.to_string())
@@ -177,16 +206,23 @@ fn times(counts: &Counts, report: &Report) -> Vec<String> {
     // Three digits: a value stands for its neighbours within a thousandth, below a microsecond for anything.
     let floor = |ns: u64| (ns - ns / 500).saturating_sub(2_000).min(HISTOGRAM_HIGH_NS / 2);
     if block.min < floor(counts.lag_min_ns) {
-        problems.push(format!("delivery min {} ns: sooner than the server wrote, {} ns", block.min, counts.lag_min_ns));
+        problems.push(format!(
+            "delivery min {} ns: sooner than the server wrote, {} ns",
+            block.min, counts.lag_min_ns
+        ));
     }
     if block.max < floor(counts.lag_max_ns) {
-        problems.push(format!("delivery max {} ns: the server wrote one at {} ns", block.max, counts.lag_max_ns));
+        problems
+            .push(format!("delivery max {} ns: the server wrote one at {} ns", block.max, counts.lag_max_ns));
     }
     // The open model: every message that waited behind a stall stands in the histogram, not only the first.
     if let Some(histogram) = &report.histograms.delivery {
         let slow = histogram.count_between(floor(SLOW_NS), HISTOGRAM_HIGH_NS);
         if slow < counts.slow {
-            problems.push(format!("{slow} deliveries stand at 100 ms or more, the server wrote {} so late", counts.slow));
+            problems.push(format!(
+                "{slow} deliveries stand at 100 ms or more, the server wrote {} so late",
+                counts.slow
+            ));
         }
     } else {
         problems.push("the report has no delivery histogram".to_owned());
@@ -199,7 +235,9 @@ fn verdict(case: &Case, report: &Report) -> Vec<String> {
     let failed: Vec<_> = report.reasons.iter().map(|reason| reason.check.as_str()).collect();
     let mut problems = Vec::new();
     match case.noticed_by {
-        Some(rule) if !failed.contains(&rule) => problems.push(format!("the verdict did not notice: no `{rule}` in {failed:?}")),
+        Some(rule) if !failed.contains(&rule) => {
+            problems.push(format!("the verdict did not notice: no `{rule}` in {failed:?}"))
+        }
         Some(_) => {}
         None => {
             let wrong: Vec<_> = failed.iter().filter(|rule| DATA_RULES.contains(rule)).collect();
@@ -250,7 +288,8 @@ mod tests {
 
     #[test]
     fn one_more_or_less_is_a_problem() {
-        let counts = Counts { heard: 10, expected: 200, delivered: 197, lost: 2, corrupt: 1, ..Counts::default() };
+        let counts =
+            Counts { heard: 10, expected: 200, delivered: 197, lost: 2, corrupt: 1, ..Counts::default() };
         assert!(completeness(&CASES[5], &counts, &agreeing(&counts)).is_empty());
         let mut report = agreeing(&counts);
         report.deliveries.lost += 1;
@@ -260,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_latency_below_the_servers_own_is_a_problem() {
-        let counts = Counts { delivered: 1, lag_min_ns: 50_000_000, lag_max_ns: 50_000_000, ..Counts::default() };
+        let counts =
+            Counts { delivered: 1, lag_min_ns: 50_000_000, lag_max_ns: 50_000_000, ..Counts::default() };
         let mut histogram = crate::report::new_histogram();
         histogram.record(50_010_000).expect("within bounds");
         let mut report = Report::default();
