@@ -277,7 +277,9 @@ fn parse_sources(text: &str) -> Result<Sources, String> {
         return Ok(Sources::Auto);
     }
     let parse = |part: &str| {
-        part.trim().parse().map_err(|_| format!("`{part}` is no IP address; write for example 10.0.0.5,10.0.0.6"))
+        part.trim()
+            .parse()
+            .map_err(|_| format!("`{part}` is no IP address; write for example 10.0.0.5,10.0.0.6"))
     };
     text.split(',').map(parse).collect::<Result<_, _>>().map(Sources::List)
 }
@@ -296,15 +298,33 @@ mod tests {
     fn every_flag_says_its_default() {
         // What is absent by default (outputs, labels, lists) needs no word; everything else says its default.
         let silent = [
-            "urls", "header", "subprotocol", "origin", "server_pid", "server_metrics", "threshold", "json", "csv", "hlog",
-            "html", "out", "label", "rate_per_client", "help", "version",
+            "urls",
+            "header",
+            "subprotocol",
+            "origin",
+            "server_pid",
+            "server_metrics",
+            "threshold",
+            "json",
+            "csv",
+            "hlog",
+            "html",
+            "out",
+            "label",
+            "rate_per_client",
+            "help",
+            "version",
         ];
         for arg in Cli::command().get_arguments() {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
             let heading = arg.get_help_heading().unwrap_or_default();
             let said = !arg.get_default_values().is_empty() && arg.get_action().takes_values();
             let known = silent.contains(&arg.get_id().as_str()) || heading.starts_with("Not built");
-            assert!(said || known || help.contains("[default"), "--{} does not say its default", arg.get_id());
+            assert!(
+                said || known || help.contains("[default"),
+                "--{} does not say its default",
+                arg.get_id()
+            );
         }
     }
 
@@ -313,7 +333,11 @@ mod tests {
         assert_eq!(parse_auto("auto"), Ok(Auto::Auto));
         assert_eq!(parse_auto("3"), Ok(Auto::Count(3)));
         assert!(parse_auto("0").is_err());
-        assert_eq!(parse_sources("127.0.0.1, ::1").map(|sources| matches!(sources, Sources::List(l) if l.len() == 2)), Ok(true));
+        assert_eq!(
+            parse_sources("127.0.0.1, ::1")
+                .map(|sources| matches!(sources, Sources::List(l) if l.len() == 2)),
+            Ok(true)
+        );
         assert!(parse_sources("localhost").is_err());
     }
 }

@@ -195,7 +195,7 @@ fn tcp_memory(pages: &str) -> Option<Finding> {
     let high: u64 = pages.split_whitespace().nth(2)?.parse().ok()?;
     let bytes = high.saturating_mul(rustix::param::page_size() as u64);
     let health = if bytes < 256 << 20 { Health::Warn } else { Health::Ok };
-    let found = format!("{}B for all TCP buffers (net.ipv4.tcp_mem)", format_bytes(bytes));
+    let found = format!("{} bytes for all TCP buffers (net.ipv4.tcp_mem)", format_bytes(bytes));
     Some(finding(
         "TCP memory",
         health,
@@ -208,7 +208,7 @@ fn memory(available: u64) -> Finding {
     let clients = available / (2 * crate::preflight::CONNECTION_MEMORY_BYTES);
     let health = if available < 256 << 20 { Health::Bad } else { Health::Ok };
     let found = format!(
-        "{}B available: about {} connections with both sides here",
+        "{} bytes available: about {} connections with both sides here",
         format_bytes(available),
         format_count(clients)
     );

@@ -11,7 +11,8 @@ use stentor::base::marker::{MARKER_TEXT_BYTES, Marker};
 const JSON_HEAD: &[u8] = b"{\"m\":\"";
 const JSON_MIDDLE: &[u8] = b"\",\"fill\":\"";
 const JSON_TAIL: &[u8] = b"\"}";
-const WORDS: &str = "the herald at the ships called out as loud as fifty other men and all of them could hear him ";
+const WORDS: &str =
+    "the herald at the ships called out as loud as fifty other men and all of them could hear him ";
 
 /// Makes the payloads of one loop.
 #[derive(Debug)]
@@ -44,7 +45,9 @@ impl Payloads {
         let mut template = match (plan.fill, form) {
             (Fill::Zero, _) => vec![0; len],
             (Fill::Text, _) => WORDS.bytes().cycle().take(len).collect(),
-            (Fill::Random | Fill::Json, Form::Text | Form::Json) => (0..len).map(|_| rng.alphanumeric() as u8).collect(),
+            (Fill::Random | Fill::Json, Form::Text | Form::Json) => {
+                (0..len).map(|_| rng.alphanumeric() as u8).collect()
+            }
             (Fill::Random | Fill::Json, Form::Binary) => (0..len).map(|_| rng.u8(..)).collect(),
         };
         if form == Form::Json && len >= MARKER_TEXT_BYTES + JSON_FRAME_BYTES {

@@ -137,7 +137,9 @@ impl Plan {
         let targets = args.urls.iter().map(|url| Target::parse(url)).collect::<Result<Vec<_>, _>>()?;
         let embedded = targets.is_empty();
         if embedded && args.server_pid.is_some() {
-            return Err(usage("--server-pid needs a URL: without one loadgen starts and samples its own server"));
+            return Err(usage(
+                "--server-pid needs a URL: without one loadgen starts and samples its own server",
+            ));
         }
         let clients = u32_within("--clients", args.clients, 1, CLIENTS_MAX)?;
         let publishers = publishers(args, clients)?;
@@ -164,14 +166,20 @@ impl Plan {
             drain_ns: args.drain,
             ramp_per_s: positive("--ramp", args.ramp)?,
             max_connecting: u32_within("--max-connecting", args.max_connecting, 1, CLIENTS_MAX)?,
-            connect_timeout_ns: within("--connect-timeout", args.connect_timeout, 1_000_000, 3_600 * units::NS_PER_S)?,
+            connect_timeout_ns: within(
+                "--connect-timeout",
+                args.connect_timeout,
+                1_000_000,
+                3_600 * units::NS_PER_S,
+            )?,
             sources: match &args.source {
                 Sources::Auto => Vec::new(),
                 Sources::List(list) => list.clone(),
             },
             sources_auto: args.source == Sources::Auto,
             procs,
-            procs_auto: args.procs == Auto::Auto && !matches!((args.scenario, model), (Scenario::Broadcast, Model::Closed { .. })),
+            procs_auto: args.procs == Auto::Auto
+                && !matches!((args.scenario, model), (Scenario::Broadcast, Model::Closed { .. })),
             threads,
             spin: args.spin,
             headers: args.header.iter().map(|line| header(line)).collect::<Result<_, _>>()?,
@@ -210,9 +218,9 @@ impl Plan {
     /// Messages that the schedule wants in warm-up and measured phase, about; 0 in the closed model.
     pub fn messages_planned(&self) -> u64 {
         match self.model {
-            Model::Open { rate_per_s, .. } => {
-                (rate_per_s * (self.warmup_ns + self.duration_ns) as f64 / units::NS_PER_S as f64).ceil() as u64
-            }
+            Model::Open { rate_per_s, .. } => (rate_per_s * (self.warmup_ns + self.duration_ns) as f64
+                / units::NS_PER_S as f64)
+                .ceil() as u64,
             Model::Silent | Model::Closed { .. } => 0,
         }
     }
@@ -295,7 +303,8 @@ fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
     if args.protocol != Protocol::Raw {
         return Err(usage("--protocol socketio is not built yet; built is raw"));
     }
-    let UnbuiltFlags { deflate, tls_insecure, cacert, session, storm, backoff, slow, slow_rate } = &args.unbuilt;
+    let UnbuiltFlags { deflate, tls_insecure, cacert, session, storm, backoff, slow, slow_rate } =
+        &args.unbuilt;
     let given = [
         (*deflate, "--deflate"),
         (*tls_insecure, "--tls-insecure"),
@@ -316,7 +325,9 @@ fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
 fn publishers(args: &RunArgs, clients: u32) -> Result<u32, UsageError> {
     let scenario = args.scenario;
     if scenario != Scenario::Broadcast && args.publishers.is_some() {
-        return Err(UsageError(format!("--publishers is for broadcast; in `{scenario}` its number is given")));
+        return Err(UsageError(format!(
+            "--publishers is for broadcast; in `{scenario}` its number is given"
+        )));
     }
     let publishers = match scenario {
         Scenario::Echo => clients,
@@ -325,7 +336,12 @@ fn publishers(args: &RunArgs, clients: u32) -> Result<u32, UsageError> {
             Some(Publishers::Count(count)) => u32_within("--publishers", count, 1, u64::from(clients))?,
             Some(Publishers::Share(share)) => ((f64::from(clients) * share).round() as u32).clamp(1, clients),
         },
-        Scenario::Idle | Scenario::Connect | Scenario::Churn | Scenario::Storm | Scenario::Slow | Scenario::Chat => 0,
+        Scenario::Idle
+        | Scenario::Connect
+        | Scenario::Churn
+        | Scenario::Storm
+        | Scenario::Slow
+        | Scenario::Chat => 0,
     };
     let pairs = u64::from(clients) * u64::from(publishers);
     if scenario == Scenario::Broadcast && pairs > PAIRS_MAX {
@@ -344,7 +360,9 @@ fn model(args: &RunArgs, publishers: u32) -> Result<Model, UsageError> {
     let rated = args.rate.is_some() || args.rate_per_client.is_some() || args.arrival.is_some();
     if publishers == 0 {
         if rated || args.closed {
-            return Err(UsageError(format!("scenario `{scenario}` sends nothing: no rate, --arrival or --closed")));
+            return Err(UsageError(format!(
+                "scenario `{scenario}` sends nothing: no rate, --arrival or --closed"
+            )));
         }
         return Ok(Model::Silent);
     }
@@ -393,7 +411,9 @@ fn check_payload(args: &RunArgs, model: Model) -> Result<(), UsageError> {
         return Err(UsageError(format!("--size {} is too large: at most {SIZE_MAX} bytes", args.size)));
     }
     if args.text && args.fill == Fill::Zero {
-        return Err(usage("--text with --fill zero would send NUL characters; --fill text or random would work"));
+        return Err(usage(
+            "--text with --fill zero would send NUL characters; --fill text or random would work",
+        ));
     }
     Ok(())
 }
@@ -428,7 +448,9 @@ fn loops(args: &RunArgs, clients: u32, model: Model) -> Result<(u32, u32), Usage
         ));
     }
     if procs * threads > clients {
-        return Err(UsageError(format!("{procs} processes × {threads} loops are more than {clients} clients")));
+        return Err(UsageError(format!(
+            "{procs} processes × {threads} loops are more than {clients} clients"
+        )));
     }
     Ok((procs, threads))
 }
@@ -452,8 +474,12 @@ fn header(line: &str) -> Result<(String, String), UsageError> {
         return Err(wrong("the value holds a control character"));
     }
     let lower = name.to_ascii_lowercase();
-    if lower.starts_with("sec-websocket-") || ["host", "upgrade", "connection", "origin"].contains(&lower.as_str()) {
-        return Err(wrong("the handshake writes this header itself (see --origin, --subprotocol and the URL)"));
+    if lower.starts_with("sec-websocket-")
+        || ["host", "upgrade", "connection", "origin"].contains(&lower.as_str())
+    {
+        return Err(wrong(
+            "the handshake writes this header itself (see --origin, --subprotocol and the URL)",
+        ));
     }
     Ok((name.to_owned(), value.to_owned()))
 }

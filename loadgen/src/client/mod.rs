@@ -25,7 +25,8 @@ pub const CLIENT_BYTES_MAX: usize = 96;
 const LIMITS: Limits = Limits { frame_max: 1 << 30, message_max: 1 << 30, fragments_max: u32::MAX };
 
 /// Bounds of an answer's head; more generous than a server should be.
-const HEAD_LIMITS: http::Limits = http::Limits { request_line_max: 8 << 10, head_max: 32 << 10, headers_max: 100 };
+const HEAD_LIMITS: http::Limits =
+    http::Limits { request_line_max: 8 << 10, head_max: 32 << 10, headers_max: 100 };
 
 /// Where a connection stands. It only moves downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,12 @@ impl Client {
     ///
     /// # Errors
     /// The connection failed, or the request could not be written.
-    pub fn connected(&mut self, handshake: &ClientHandshake, request: &ClientRequest<'_>, lent: &mut Lent) -> Result<(), Reason> {
+    pub fn connected(
+        &mut self,
+        handshake: &ClientHandshake,
+        request: &ClientRequest<'_>,
+        lent: &mut Lent,
+    ) -> Result<(), Reason> {
         let stream = self.stream.as_ref().expect("a connecting client has a socket");
         match stream.take_error() {
             Ok(None) => {}
@@ -332,7 +338,8 @@ impl Client {
         let (Some(unwritten), Some(stream)) = (self.unwritten.as_mut(), self.stream.as_mut()) else {
             return Ok(());
         };
-        unwritten.written += write_some(stream, &unwritten.bytes[unwritten.written..]).map_err(|error| reason(&error))?;
+        unwritten.written +=
+            write_some(stream, &unwritten.bytes[unwritten.written..]).map_err(|error| reason(&error))?;
         if unwritten.written == unwritten.bytes.len() {
             self.unwritten = None;
         }

@@ -77,7 +77,12 @@ impl Connecting {
     }
 
     /// The oldest attempt under way, if it has been for too long. Forgets those that are done.
-    pub(super) fn expired(&mut self, clients: &[Client], now_ns: u64, is_done: impl Fn(State) -> bool) -> Option<u32> {
+    pub(super) fn expired(
+        &mut self,
+        clients: &[Client],
+        now_ns: u64,
+        is_done: impl Fn(State) -> bool,
+    ) -> Option<u32> {
         while let Some(&local) = self.under_way.front() {
             let client = &clients[local as usize];
             if is_done(client.state()) {

@@ -176,7 +176,8 @@ impl Record<'_> {
             self.last_ns,
             u64::from(self.count) << 32 | self.ranks.len() as u64,
         ];
-        let points = self.ranks.iter().zip(self.times_ns).flat_map(|(&rank, &time_ns)| [u64::from(rank), time_ns]);
+        let points =
+            self.ranks.iter().zip(self.times_ns).flat_map(|(&rank, &time_ns)| [u64::from(rank), time_ns]);
         for word in head.into_iter().chain(points) {
             out.extend_from_slice(&word.to_le_bytes());
         }
@@ -218,7 +219,8 @@ impl Merged {
 pub fn merge<'a>(shards: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Merged>, &'static str> {
     let mut messages: HashMap<u64, Merged> = HashMap::new();
     for bytes in shards {
-        let mut words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        let mut words =
+            bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         while let Some(key) = words.next() {
             let mut word = || words.next().ok_or("a fan-out record is cut off");
             let (intended_ns, last_ns, counts) = (word()?, word()?, word()?);
@@ -271,7 +273,10 @@ mod tests {
         let mut fanout = Fanout::new(Ranks::new(10, true, POINTS_MAX), 2);
         fanout.sent(1, 9, 77);
         fanout.arrive(1, 7, 55, 60);
-        assert_eq!((fanout.count(1, 7), fanout.count(1, 8), fanout.count(1, 9), fanout.count(0, 3)), (1, 0, 0, 0));
+        assert_eq!(
+            (fanout.count(1, 7), fanout.count(1, 8), fanout.count(1, 9), fanout.count(0, 3)),
+            (1, 0, 0, 0)
+        );
         let bytes = home(&fanout);
         let merged = merge(std::iter::once(&bytes[..])).expect("whole");
         assert_eq!(merged.iter().map(|message| message.count).collect::<Vec<_>>(), [1, 0]);

@@ -84,7 +84,13 @@ impl Measure {
     ///
     /// Returns the marker if it was a message of this run that had not arrived there before.
     #[inline]
-    pub(super) fn deliver(&mut self, local: usize, global: u32, payload: &[u8], now_ns: u64) -> Option<Marker> {
+    pub(super) fn deliver(
+        &mut self,
+        local: usize,
+        global: u32,
+        payload: &[u8],
+        now_ns: u64,
+    ) -> Option<Marker> {
         if self.start_ns == 0 {
             return None; // a greeting of the server
         }
@@ -101,7 +107,8 @@ impl Measure {
         };
         self.received_all += 1;
         self.received_all_bytes += payload.len() as u64;
-        let pair = if self.broadcast { local * self.publishers as usize + marker.publisher as usize } else { local };
+        let pair =
+            if self.broadcast { local * self.publishers as usize + marker.publisher as usize } else { local };
         let arrived = self.tracker.arrive(pair, marker.sequence);
         if marker.flags & Marker::WARM_UP == 0 {
             self.count(&marker, arrived, global, payload.len(), now_ns);

@@ -109,7 +109,6 @@ struct CpuWindow {
     end: Option<(u64, u64)>,
 }
 
-
 impl<'p> Loop<'p> {
     /// A loop for its share of the plan. `report` is told what happens.
     ///
@@ -355,7 +354,9 @@ impl<'p> Loop<'p> {
             rows.records().for_each(|record| record.encode(&mut fanout));
         }
         let (cpu_ns, measured_ns) = match (self.cpu.begin, self.cpu.end) {
-            (Some((from_ns, cpu_from_ns)), Some((to_ns, cpu_to_ns))) => (cpu_to_ns - cpu_from_ns, to_ns - from_ns),
+            (Some((from_ns, cpu_from_ns)), Some((to_ns, cpu_to_ns))) => {
+                (cpu_to_ns - cpu_from_ns, to_ns - from_ns)
+            }
             (None, _) | (_, None) => (0, 0),
         };
         LoopResult {

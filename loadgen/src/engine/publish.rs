@@ -118,9 +118,9 @@ impl Publishing {
         match &self.source {
             Source::Silent => u64::MAX,
             Source::Open { next, .. } => next.map_or(u64::MAX, |due| self.start_ns + due.at_ns),
-            Source::Closed { due, .. } => {
-                due.front().map_or(u64::MAX, |(at_ns, _)| if *at_ns < self.end_ns { *at_ns } else { u64::MAX })
-            }
+            Source::Closed { due, .. } => due
+                .front()
+                .map_or(u64::MAX, |(at_ns, _)| if *at_ns < self.end_ns { *at_ns } else { u64::MAX }),
         }
     }
 

@@ -167,7 +167,9 @@ impl Counts {
         for (why, count) in &other.failures {
             *self.failures.entry(why.clone()).or_default() += count;
         }
-        if other.first_attempt_ns > 0 && (self.first_attempt_ns == 0 || other.first_attempt_ns < self.first_attempt_ns) {
+        if other.first_attempt_ns > 0
+            && (self.first_attempt_ns == 0 || other.first_attempt_ns < self.first_attempt_ns)
+        {
             self.first_attempt_ns = other.first_attempt_ns;
         }
         self.last_connected_ns = self.last_connected_ns.max(other.last_connected_ns);
@@ -215,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_result_survives_the_way_home_bucket_by_bucket() {
-        let mut result = LoopResult { name: "loop 0".into(), fanout: Bytes(vec![1, 2, 255]), ..LoopResult::default() };
+        let mut result =
+            LoopResult { name: "loop 0".into(), fanout: Bytes(vec![1, 2, 255]), ..LoopResult::default() };
         for ns in [1, 5_000, 7_777_777, 90_000_000_000] {
             result.delivery.record(ns);
         }

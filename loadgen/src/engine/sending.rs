@@ -34,7 +34,10 @@ impl Loop<'_> {
                 self.measure.counts.planned += 1;
             }
             let client = &self.clients[message.local as usize];
-            if client.state() != State::Open || client.is_blocked() || self.publishing.is_waiting(message.local) {
+            if client.state() != State::Open
+                || client.is_blocked()
+                || self.publishing.is_waiting(message.local)
+            {
                 self.publishing.postpone(message);
             } else {
                 self.send(message, now_ns);
@@ -155,7 +158,12 @@ impl ClosedRound {
             return Vec::new();
         }
         self.hears_self = Some(false);
-        let over: Vec<_> = self.under_way.iter().filter(|(_, hearing)| hearing.count >= all_but_one).map(|(key, _)| *key).collect();
+        let over: Vec<_> = self
+            .under_way
+            .iter()
+            .filter(|(_, hearing)| hearing.count >= all_but_one)
+            .map(|(key, _)| *key)
+            .collect();
         let release = |key: (u32, u32)| {
             self.under_way.remove(&key);
             assignment.local(key.0).map(|local| (local, now_ns))

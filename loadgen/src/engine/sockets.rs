@@ -36,7 +36,8 @@ impl Loop<'_> {
     fn ready(&mut self, local: usize, readable: bool, writable: bool, ended: bool) {
         let client = &mut self.clients[local];
         if writable && client.state() == State::Connecting {
-            let (handshake, request) = (self.asking.handshake(local as u32), self.asking.request(local as u32));
+            let (handshake, request) =
+                (self.asking.handshake(local as u32), self.asking.request(local as u32));
             if let Err(why) = client.connected(&handshake, &request, &mut self.lent) {
                 return self.lose(local, &why);
             }

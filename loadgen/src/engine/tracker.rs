@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_range_are_safe() {
-        assert_eq!(tracked(&[u32::MAX, u32::MAX, 0]), [Arrived::First, Arrived::Duplicate, Arrived::Reordered]);
+        assert_eq!(
+            tracked(&[u32::MAX, u32::MAX, 0]),
+            [Arrived::First, Arrived::Duplicate, Arrived::Reordered]
+        );
     }
 
     #[test]

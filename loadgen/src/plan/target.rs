@@ -46,9 +46,10 @@ impl Target {
         let (authority, path) = rest.split_at(at);
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                (host, port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is 1 to 65535"))?)
-            }
+            Some((host, port)) if !port.ends_with(']') => (
+                host,
+                port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is 1 to 65535"))?,
+            ),
             Some(_) | None => (authority, 80),
         };
         if host.is_empty() || host.contains('@') {
@@ -75,7 +76,8 @@ impl Target {
     /// The name has no address; says so in one line.
     pub fn resolve(&mut self) -> Result<SocketAddr, String> {
         let found = (self.host.as_str(), self.port).to_socket_addrs();
-        let mut addresses: Vec<_> = found.map_err(|error| format!("cannot resolve `{}`: {error}", self.host))?.collect();
+        let mut addresses: Vec<_> =
+            found.map_err(|error| format!("cannot resolve `{}`: {error}", self.host))?.collect();
         addresses.sort_by_key(SocketAddr::is_ipv6);
         let address = addresses.first().ok_or_else(|| format!("`{}` has no address", self.host))?;
         self.address = Some(*address);
@@ -104,13 +106,25 @@ mod tests {
         ];
         for (url, authority, path, port) in cases {
             let target = Target::parse(url).expect(url);
-            assert_eq!((target.authority.as_str(), target.path.as_str(), target.port), (authority, path, port));
+            assert_eq!(
+                (target.authority.as_str(), target.path.as_str(), target.port),
+                (authority, path, port)
+            );
         }
     }
 
     #[test]
     fn what_is_no_target_is_explained() {
-        for url in ["ws://", "ws://h:0/", "ws://h:99999/", "ws://h/a b", "ws://u@h/", "ftp://h", "ws://h/#f", "ws://h/\r\nX: y"] {
+        for url in [
+            "ws://",
+            "ws://h:0/",
+            "ws://h:99999/",
+            "ws://h/a b",
+            "ws://u@h/",
+            "ftp://h",
+            "ws://h/#f",
+            "ws://h/\r\nX: y",
+        ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
     }

@@ -204,15 +204,20 @@ fn costs(out: &mut String, report: &Report) {
         line(out, "cost", &text);
     }
     let generator = &report.generator;
+    // Without a schedule there is nothing to be on time for.
+    let on_time = if report.messages.planned > 0 && !report.plan.closed {
+        format!("   on time {}", format_percent(generator.schedule_kept_ratio))
+    } else {
+        String::new()
+    };
     line(
         out,
         "generator",
         &format!(
-            "{} of a core, busiest thread {}   loop lag p99 {}   on time {}   rss {} ({} bytes per client)",
+            "{} of a core, busiest thread {}   loop lag p99 {}{on_time}   rss {} ({} bytes per client)",
             format_percent(generator.cpu_ratio),
             format_percent(generator.busiest_thread_ratio),
             format_ns(generator.loop_lag_ns.p99),
-            format_percent(generator.schedule_kept_ratio),
             format_bytes(generator.rss_bytes),
             generator.bytes_per_client
         ),

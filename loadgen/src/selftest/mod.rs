@@ -1,3 +1,325 @@
-//! The self-test.
+//! `loadgen selftest`: measures a server with known faults and compares the report with the server's own books.
+//!
+//! Why: a measuring tool must be measured itself. A tool that reports no loss has shown nothing until it has met a
+//! server that loses; so each fault is committed on purpose, counted by the one who commits it, and every count of
+//! the report must be *equal*.
+//!
+//! Invariants: counts are compared for equality, times as bounds that physics gives (nothing arrives before it was
+//! written), speed never: the self-test passes on a slow and busy machine.
+
 pub mod fault;
 pub mod server;
+
+use crate::cli::Cli;
+use crate::plan::Plan;
+use crate::report::{HISTOGRAM_HIGH_NS, Report};
+use clap::Parser;
+use fault::{Counts, Fault, SLOW_NS};
+use server::{FaultyServer, Mode};
+use std::io::{self, Write};
+
+/// What measures: the engine, from a plan to a report, or why it could not.
+pub type Measure<'a> = &'a (dyn Fn(Plan) -> Result<Report, String> + Sync);
+
+/// One experiment.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// What the server does wrong.
+    pub name: &'static str,
+    /// Who hears a message.
+    pub mode: Mode,
+    /// The fault.
+    pub fault: Fault,
+    /// The rule of the verdict that must have noticed; `None`: no rule about the server's data may.
+    pub noticed_by: Option<&'static str>,
+}
+
+const fn case(name: &'static str, mode: Mode, fault: Fault, noticed_by: Option<&'static str>) -> Case {
+    Case { name, mode, fault, noticed_by }
+}
+
+/// All experiments. The periods are prime to the number of clients, so that every client is hit.
+pub const CASES: [Case; 15] = [
+    case("broadcast, no fault", Mode::Broadcast, Fault::None, None),
+    case("echo, no fault", Mode::Echo, Fault::None, None),
+    case("delay of 50 ms", Mode::Broadcast, Fault::Delay { ns: 50_000_000 }, None),
+    case("echo, delay of 50 ms", Mode::Echo, Fault::Delay { ns: 50_000_000 }, None),
+    case("stall of 400 ms", Mode::Broadcast, Fault::Stall { before: 10, ns: 400_000_000 }, None),
+    case("loss, 1 in 97", Mode::Broadcast, Fault::Loss { every: 97 }, Some("lost")),
+    case("echo, loss, 1 in 7", Mode::Echo, Fault::Loss { every: 7 }, Some("lost")),
+    case("duplicates, 1 in 53", Mode::Broadcast, Fault::Duplicate { every: 53 }, Some("duplicate")),
+    case("reordering, 1 in 31", Mode::Broadcast, Fault::Reorder { every: 31 }, Some("reordered")),
+    case("corruption, 1 in 101", Mode::Broadcast, Fault::Corrupt { every: 101 }, Some("corrupt")),
+    case("silence", Mode::Broadcast, Fault::Silence, Some("silence")),
+    case("echo, silence", Mode::Echo, Fault::Silence, Some("silence")),
+    case("foreign messages, 1 in 43", Mode::Broadcast, Fault::Foreign { every: 43 }, Some("unexpected")),
+    case(
+        "refused connections, 1 in 5",
+        Mode::Broadcast,
+        Fault::Refuse { every: 5 },
+        Some("connections_reached"),
+    ),
+    case(
+        "cut connections, 1 in 5",
+        Mode::Broadcast,
+        Fault::Cut { every: 5, before: 20 },
+        Some("connections_kept"),
+    ),
+];
+
+/// The rules that speak of what the server did with messages and connections.
+const DATA_RULES: [&str; 9] = [
+    "connections_reached",
+    "connections_kept",
+    "unsent",
+    "lost",
+    "duplicate",
+    "reordered",
+    "corrupt",
+    "unexpected",
+    "silence",
+];
+
+/// Runs all experiments one after the other, says how each went, and returns whether all passed.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn run(measure: Measure<'_>, out: &mut dyn Write) -> io::Result<bool> {
+    let mut failed = 0;
+    for case in &CASES {
+        write!(out, "{:<30}", case.name)?;
+        out.flush()?;
+        match run_case(case, measure) {
+            Ok((counts, problems)) if problems.is_empty() => writeln!(out, "ok      {}", summary(&counts))?,
+            Ok((counts, problems)) => {
+                failed += 1;
+                writeln!(out, "FAILED  {}", summary(&counts))?;
+                for problem in problems {
+                    writeln!(out, "        {problem}")?;
+                }
+            }
+            Err(why) => {
+                failed += 1;
+                writeln!(out, "FAILED  {why}")?;
+            }
+        }
+    }
+    if failed == 0 {
+        writeln!(out, "\nall {} faults were reported exactly as the server had booked them", CASES.len())?;
+    } else {
+        writeln!(
+            out,
+            "\n{failed} of {} experiments failed: do not trust this loadgen on this machine",
+            CASES.len()
+        )?;
+    }
+    Ok(failed == 0)
+}
+
+/// Runs one experiment; returns the server's books and everything in which the report differs from them.
+///
+/// # Errors
+/// When the server cannot be started or the engine cannot run.
+pub fn run_case(case: &Case, measure: Measure<'_>) -> Result<(Counts, Vec<String>), String> {
+    let server = FaultyServer::start(case.mode, case.fault).map_err(|error| format!("no server: {error}"))?;
+    let report = plan(case, &server.url()).and_then(measure);
+    let counts = server.stop();
+    let report = report?;
+    let mut problems = completeness(case, &counts, &report);
+    problems.extend(times(&counts, &report));
+    problems.extend(verdict(case, &report));
+    Ok((counts, problems))
+}
+
+/// A short run: no warm-up, since the server books every message, and a rate that any machine keeps.
+fn plan(case: &Case, url: &str) -> Result<Plan, String> {
+    let (scenario, rate) = match case.mode {
+        Mode::Broadcast => ("broadcast", "40"),
+        Mode::Echo => ("echo", "100"),
+    };
+    let args = [
+        "loadgen",
+        url,
+        "--scenario",
+        scenario,
+        "--rate",
+        rate,
+        "--clients",
+        "20",
+        "--warmup",
+        "0s",
+        "--duration",
+        "1500ms",
+        "--drain",
+        "1s",
+        "--ramp",
+        "1k",
+        "--procs",
+        "1",
+        "--threads",
+        "1",
+        "--arrival",
+        "constant",
+    ];
+    let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
+    Plan::new(&cli.run).map_err(|error| error.to_string())
+}
+
+/// Compares every count.
+fn completeness(case: &Case, counts: &Counts, report: &Report) -> Vec<String> {
+    let (connect, deliveries) = (&report.connect, &report.deliveries);
+    let mut pairs = vec![
+        ("connections failed", connect.failed, counts.refused),
+        ("connections dropped", connect.dropped, counts.cut),
+        ("duplicate", deliveries.duplicate, counts.duplicate),
+        ("reordered", deliveries.reordered, counts.reordered),
+        ("corrupt", deliveries.corrupt, counts.corrupt),
+        ("unexpected", deliveries.unexpected, counts.foreign),
+    ];
+    // What was under way to a connection when it was cut may have arrived or not: only the server's half is known.
+    if !matches!(case.fault, Fault::Cut { .. }) {
+        pairs.extend([
+            ("sent", report.messages.sent, counts.heard),
+            ("expected", deliveries.expected, counts.expected),
+            ("received", deliveries.received, counts.delivered),
+            ("lost", deliveries.lost, counts.lost + counts.corrupt),
+        ]);
+    }
+    let mut problems: Vec<_> = pairs
+        .into_iter()
+        .filter(|(_, reported, booked)| reported != booked)
+        .map(|(what, reported, booked)| format!("{what}: reported {reported}, the server booked {booked}"))
+        .collect();
+    if counts.heard == 0 {
+        problems.push("the server heard nothing at all".to_owned());
+    }
+    problems
+}
+
+/// Compares times with what physics allows: nothing arrives before the server has written it.
+fn times(counts: &Counts, report: &Report) -> Vec<String> {
+    let mut problems = Vec::new();
+    let block = &report.latency.delivery_ns;
+    if counts.delivered == 0 || block.count == 0 {
+        return problems;
+    }
+    // Three digits: a value stands for its neighbours within a thousandth, below a microsecond for anything.
+    let floor = |ns: u64| (ns - ns / 500).saturating_sub(2_000).min(HISTOGRAM_HIGH_NS / 2);
+    if block.min < floor(counts.lag_min_ns) {
+        problems.push(format!(
+            "delivery min {} ns: sooner than the server wrote, {} ns",
+            block.min, counts.lag_min_ns
+        ));
+    }
+    if block.max < floor(counts.lag_max_ns) {
+        problems
+            .push(format!("delivery max {} ns: the server wrote one at {} ns", block.max, counts.lag_max_ns));
+    }
+    // The open model: every message that waited behind a stall stands in the histogram, not only the first.
+    if let Some(histogram) = &report.histograms.delivery {
+        let slow = histogram.count_between(floor(SLOW_NS), HISTOGRAM_HIGH_NS);
+        if slow < counts.slow {
+            problems.push(format!(
+                "{slow} deliveries stand at 100 ms or more, the server wrote {} so late",
+                counts.slow
+            ));
+        }
+    } else {
+        problems.push("the report has no delivery histogram".to_owned());
+    }
+    problems
+}
+
+/// The verdict must have seen the fault, and no other.
+fn verdict(case: &Case, report: &Report) -> Vec<String> {
+    let failed: Vec<_> = report.reasons.iter().map(|reason| reason.check.as_str()).collect();
+    let mut problems = Vec::new();
+    match case.noticed_by {
+        Some(rule) if !failed.contains(&rule) => {
+            problems.push(format!("the verdict did not notice: no `{rule}` in {failed:?}"))
+        }
+        Some(_) => {}
+        None => {
+            let wrong: Vec<_> = failed.iter().filter(|rule| DATA_RULES.contains(rule)).collect();
+            if !wrong.is_empty() {
+                problems.push(format!("the verdict saw what was not there: {wrong:?}"));
+            }
+        }
+    }
+    problems
+}
+
+/// The books in a line.
+fn summary(counts: &Counts) -> String {
+    let all = [
+        ("delivered", counts.delivered),
+        ("lost", counts.lost),
+        ("duplicate", counts.duplicate),
+        ("reordered", counts.reordered),
+        ("corrupt", counts.corrupt),
+        ("foreign", counts.foreign),
+        ("refused", counts.refused),
+        ("cut", counts.cut),
+        ("later than 100 ms", counts.slow),
+    ];
+    let parts: Vec<_> = all
+        .into_iter()
+        .filter(|(name, count)| *count > 0 || *name == "delivered")
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::verdict::judge;
+
+    /// A report that agrees with these books in every count.
+    fn agreeing(counts: &Counts) -> Report {
+        let mut report = Report::default();
+        report.messages.sent = counts.heard;
+        report.deliveries.expected = counts.expected;
+        report.deliveries.received = counts.delivered;
+        report.deliveries.lost = counts.lost + counts.corrupt;
+        report.deliveries.corrupt = counts.corrupt;
+        report
+    }
+
+    #[test]
+    fn one_more_or_less_is_a_problem() {
+        let counts =
+            Counts { heard: 10, expected: 200, delivered: 197, lost: 2, corrupt: 1, ..Counts::default() };
+        assert!(completeness(&CASES[5], &counts, &agreeing(&counts)).is_empty());
+        let mut report = agreeing(&counts);
+        report.deliveries.lost += 1;
+        let problems = completeness(&CASES[5], &counts, &report);
+        assert_eq!(problems, ["lost: reported 4, the server booked 3"]);
+    }
+
+    #[test]
+    fn a_latency_below_the_servers_own_is_a_problem() {
+        let counts =
+            Counts { delivered: 1, lag_min_ns: 50_000_000, lag_max_ns: 50_000_000, ..Counts::default() };
+        let mut histogram = crate::report::new_histogram();
+        histogram.record(50_010_000).expect("within bounds");
+        let mut report = Report::default();
+        report.latency.delivery_ns = crate::report::Latency::of(&histogram);
+        report.histograms.delivery = Some(histogram);
+        assert!(times(&counts, &report).is_empty(), "{:?}", times(&counts, &report));
+        report.latency.delivery_ns.min = 49_000_000;
+        assert_eq!(times(&counts, &report).len(), 1);
+    }
+
+    #[test]
+    fn a_fault_unnoticed_or_imagined_is_a_problem() {
+        let mut report = crate::report::verdict::tests::clean();
+        judge(&mut report);
+        assert!(verdict(&CASES[0], &report).is_empty());
+        assert_eq!(verdict(&CASES[5], &report).len(), 1);
+        report.deliveries.lost = 1;
+        judge(&mut report);
+        assert!(verdict(&CASES[5], &report).is_empty());
+        assert_eq!(verdict(&CASES[0], &report).len(), 1);
+    }
+}

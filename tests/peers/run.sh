@@ -1,0 +1,126 @@
+#!/bin/sh
+# Runs loadgen against servers by others (npm `ws`, Python `websockets`) and asserts what it reports.
+#
+# Why: loadgen claims to measure any WebSocket server. Each run is short; what is asserted is completeness and that
+# the verdict is usable, never a speed.
+#
+# Usage: tests/peers/run.sh [ws|websockets …]      LOADGEN=path/to/loadgen uses that binary instead of building one.
+# Everything is installed below target/peers; a missing tool ends it with a line that says what to install.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../.." && pwd)
+work=${CARGO_TARGET_DIR:-$root/target}/peers
+mkdir -p "$work"
+server=
+
+die() { printf 'error: %s\n' "$1" >&2; exit 1; }
+need() { command -v "$1" >/dev/null 2>&1 || die "$1 is missing: apt-get install $2"; }
+stop() { [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }; server=; }
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+need python3 python3
+if [ -z "${LOADGEN:-}" ]; then
+    cargo build --quiet --manifest-path "$root/Cargo.toml" -p loadgen
+    LOADGEN=${CARGO_TARGET_DIR:-$root/target}/debug/loadgen
+fi
+
+# Starts a server and sets $port from the first line it prints.
+start() {
+    rm -f "$work/port"
+    "$@" >"$work/port" 2>"$work/server.log" &
+    server=$!
+    tries=0
+    until [ -s "$work/port" ]; do
+        kill -0 "$server" 2>/dev/null || die "$1 ended: $(cat "$work/server.log")"
+        tries=$((tries + 1))
+        [ "$tries" -lt 200 ] || die "$1 did not say its port in 20 s"
+        sleep 0.1
+    done
+    port=$(head -n 1 "$work/port")
+}
+
+# measure NAME PATH FLAGS…: one run, then its JSON is judged.
+measure() {
+    name=$1 path=$2
+    shift 2
+    "$LOADGEN" "$@" --warmup 500ms --duration 2s --drain 3s --no-tui -q --server-pid "$server" --label "$name" \
+        --json "$work/report.json" "ws://127.0.0.1:$port$path" || die "$name: loadgen ended with $?"
+    python3 - "$work/report.json" "$name" <<'PYTHON' || die "$name: the report is not what it must be"
+import json, sys
+
+report, name = json.load(open(sys.argv[1])), sys.argv[2]
+connect, messages, deliveries = report["connect"], report["messages"], report["deliveries"]
+problems = []
+
+
+def check(what, holds):
+    if not holds:
+        problems.append(what)
+
+
+check("schema", report["schema"] == "loadgen/1")
+# A shared machine may make a run SUSPECT by its load; wrong or missing data would make it worse.
+check(f"verdict {report['verdict']}", report["verdict"] in ("VALID", "SUSPECT"))
+check(f"connect {connect}", connect["connected"] == connect["requested"] and connect["failed"] == 0)
+check("no connection dropped", connect["dropped"] == 0)
+check("the server was sampled", report["server"] is not None and report["server"]["rss_bytes"] > 0)
+if report["plan"]["scenario"] in ("broadcast", "echo"):
+    subscribers = report["plan"]["clients"] if report["plan"]["scenario"] == "broadcast" else 1
+    check(f"messages {messages}", messages["sent"] > 0 and messages["unsent"] == 0)
+    check(f"expected {deliveries}", deliveries["expected"] == messages["sent"] * subscribers)
+    check(f"received {deliveries}", deliveries["received"] == deliveries["expected"])
+    for key in ("lost", "duplicate", "reordered", "corrupt", "unexpected"):
+        check(f"{key} {deliveries[key]}", deliveries[key] == 0)
+    check("latencies", report["latency"]["delivery_ns"]["count"] == deliveries["received"])
+for problem in problems:
+    print(f"  {name}: {problem}", file=sys.stderr)
+if problems:
+    print(json.dumps(report["reasons"], indent=1), file=sys.stderr)
+sys.exit(1 if problems else 0)
+PYTHON
+    printf 'ok    %s\n' "$name"
+}
+
+all_runs() {
+    measure "$1: echo, binary" /echo -s echo -c 50 --rate-per-client 5
+    measure "$1: echo, text" /echo -s echo -c 50 --rate-per-client 5 --text --fill text
+    measure "$1: echo, closed" /echo -s echo -c 10 --closed --inflight 4 --think 10ms
+    measure "$1: broadcast, binary" /broadcast -c 100 -r 20
+    measure "$1: broadcast, JSON text, three publishers" /broadcast -c 50 -r 30 --publishers 3 --text --fill json
+    measure "$1: broadcast, 64 KiB payloads" /broadcast -c 20 -r 10 --size 64ki
+    measure "$1: idle" /echo -s idle -c 200
+    measure "$1: connect" /echo -s connect -c 200 --ramp 1k
+}
+
+run_ws() {
+    need node nodejs
+    need npm npm
+    mkdir -p "$work/ws"
+    cp "$here/package.json" "$here/server.mjs" "$work/ws/"
+    [ -d "$work/ws/node_modules/ws" ] || npm install --prefix "$work/ws" --no-audit --no-fund --silent
+    start node "$work/ws/server.mjs"
+    all_runs ws
+    stop
+}
+
+run_websockets() {
+    if [ ! -x "$work/venv/bin/pip" ]; then
+        python3 -m venv "$work/venv" || die "python3 cannot make a venv: apt-get install python3-venv"
+    fi
+    "$work/venv/bin/python" -c 'import websockets.asyncio.server' 2>/dev/null ||
+        "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+    start "$work/venv/bin/python" "$here/server.py"
+    all_runs websockets
+    stop
+}
+
+[ $# -gt 0 ] || set -- ws websockets
+for peer in "$@"; do
+    case $peer in
+    ws) run_ws ;;
+    websockets) run_websockets ;;
+    *) die "no peer is called $peer: ws and websockets are" ;;
+    esac
+done
