@@ -94,7 +94,7 @@ pub struct RunArgs {
     /// When messages are due: constant, poisson, burst:K [default: constant; echo: poisson].
     #[arg(long, env = "LOADGEN_ARRIVAL", value_parser = Arrival::parse)]
     pub arrival: Option<Arrival>,
-    /// Closed model: the next message waits for the last. For ceilings; latencies then leave out the waiting.
+    /// Closed model: the next message waits for the last. For ceilings; latencies then leave out the waiting [default: off].
     #[arg(long, env = "LOADGEN_CLOSED")]
     pub closed: bool,
     /// Closed model: messages under way per publisher [default: 1].

@@ -41,7 +41,8 @@ impl OwnServer {
     /// # Errors
     /// It does not start, with its own last words.
     pub fn start(address: SocketAddr) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        let program =
+            std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let mut command = Command::new(program);
         command.arg("__server").arg(address.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
