@@ -33,7 +33,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 let id = self.roster.next_id();
                 match self.net.accept(listener, id) {
                     Ok(socket) => self.welcome(socket),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.knocking[listener] = false,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.knocking[listener] = false
+                    }
                     Err(error) if is_exhausted(&error) => {
                         self.metrics.accepts_exhausted += 1;
                         if self.metrics.accepts_exhausted.is_power_of_two() {

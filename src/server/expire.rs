@@ -60,7 +60,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let Some(connection) = self.roster.get(id) else { return };
         match &connection.session {
             Session::Http(None) => self.doom(id, Departure::HandshakeTimeout),
-            Session::Http(Some(_)) => self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout),
+            Session::Http(Some(_)) => {
+                self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout);
+            }
             Session::Ws(_) => {}
         }
     }
