@@ -11,7 +11,7 @@ use std::io;
 
 use super::config::Overflow;
 use super::connection::{Connection, Stage};
-use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX};
+use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, SLICE_MAX};
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
 use crate::base::id::ConnId;
@@ -114,6 +114,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Visits subscribers until the delivery or the budget ends.
     fn deliver_slice(&mut self, mut delivery: Delivery, slice: &mut Slice) {
         let mut slow = Vec::new();
+        let visits_max = DELIVERIES_MAX.min(slice.visits + SLICE_MAX);
         let is_done = loop {
             let members = self.hub.topics.members(delivery.topic());
             match delivery.step(members, &mut self.hub.ledger, self.now) {
@@ -121,7 +122,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Step::Skip => {}
                 Step::Visit(id) => self.visit(id, &delivery, slice, &mut slow),
             }
-            if slice.visits >= DELIVERIES_MAX || slice.bytes >= DELIVERY_BYTES_MAX {
+            if slice.visits >= visits_max || slice.bytes >= DELIVERY_BYTES_MAX {
                 break false;
             }
         };

@@ -272,7 +272,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn await_rest(&mut self, id: ConnId) {
         let deadline = Tick::of(self.now).after(self.config.handshake_timeout);
         let Some(connection) = self.roster.get(id) else { return };
-        if connection.deadline.is_before(deadline) && connection.facts.requested {
+        if connection.facts.requested {
             connection.deadline = deadline;
             self.arm(id, deadline);
         }

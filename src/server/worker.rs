@@ -55,6 +55,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) knocking: Vec<bool>,
     /// Nobody is accepted before this moment: the system has nothing left.
     pub(super) accept_again: Option<Nanos>,
+    /// The log has said that the limit of connections is near.
+    pub(super) is_crowded: bool,
     /// When our last own stall ended.
     pub(super) awake_since: Tick,
     /// Saying goodbye to everybody.
@@ -98,6 +100,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             doomed: Vec::new(),
             knocking,
             accept_again: None,
+            is_crowded: false,
             awake_since: Tick::of(now),
             farewell: None,
             housekeeping: now + HOUSEKEEPING,
