@@ -19,12 +19,12 @@ STEPS=(
   "lean      400  no lint without default features, package by package"
   "doc       300  the documentation builds without a warning"
   "test      900  unit, property, documentation and integration tests"
+  "client    300  the Autobahn suite against the client side of loadgen"
 )
 # Steps that wait for the part of the project that they check; they run when named.
 WAITING=(
   "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
   "autobahn  300  the Autobahn suite against /echo: conformance of the server"
-  "client    300  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
   "guest     300  50 000 clients on one server process, in a guest kernel"

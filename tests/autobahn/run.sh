@@ -112,9 +112,9 @@ test_server() {
 }
 
 test_client() {
-  local program=${CLIENT:-target/release/examples/autobahn} port tries part=0 cases status=0 client
+  local program=${CLIENT:-target/debug/examples/autobahn} port tries part=0 cases status=0 client
   local -a reports=() clients=()
-  [[ -n ${CLIENT:-} ]] || cargo build --release -p loadgen --example autobahn
+  [[ -n ${CLIENT:-} ]] || cargo build -p loadgen --example autobahn
   rm -rf "$place/client"
   for cases in "${PARTS[@]}"; do
     part=$((part + 1))
