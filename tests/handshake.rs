@@ -50,17 +50,31 @@ fn a_good_upgrade_is_accepted() {
 }
 
 #[test]
-fn an_unknown_subprotocol_is_not_accepted() {
-    let server = Server::start(&[]);
-    let request =
-        with_line("Upgrade", &["Upgrade: websocket", "Sec-WebSocket-Protocol: nobody-knows, this-one"]);
-    let (mut peer, response) = Peer::open_with(server.connect(), &request);
-    assert_eq!(
-        response.header("sec-websocket-protocol"),
-        None,
-        "RFC 6455 §4.2.2: only one the client offered, if any"
-    );
-    echoes(&mut peer);
+fn a_subprotocol_is_chosen_in_the_order_of_the_client() {
+    let server = Server::start(&["--subprotocol", "one", "--subprotocol", "two"]);
+    let offers = [
+        ("nobody-knows, this-one", None),
+        ("nobody-knows, two, one", Some("two")),
+        ("one", Some("one")),
+        // A service agrees to its own name too.
+        ("broadcast, echo", Some("echo")),
+    ];
+    for (offer, chosen) in offers {
+        let line = format!("Sec-WebSocket-Protocol: {offer}");
+        let request = with_line("Upgrade", &["Upgrade: websocket", &line]);
+        let (mut peer, response) = Peer::open_with(server.connect(), &request);
+        assert_eq!(
+            response.header("sec-websocket-protocol"),
+            chosen,
+            "RFC 6455 §4.2.2: one that was offered, or none"
+        );
+        echoes(&mut peer);
+    }
+    // Two lines are one list (RFC 6455 §11.3.4).
+    let two = ["Upgrade: websocket", "Sec-WebSocket-Protocol: zero", "Sec-WebSocket-Protocol: one"];
+    let (_, response) = Peer::open_with(server.connect(), &with_line("Upgrade", &two));
+    assert_eq!(response.header("sec-websocket-protocol"), Some("one"));
+    refused_by(&server, 400, &with_line("Upgrade", &["Upgrade: websocket", "Sec-WebSocket-Protocol: a b"]));
 }
 
 #[test]

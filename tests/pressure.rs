@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one publication.
 const SIZE: usize = 32 * 1024;
-/// Publications: 32 MiB in all. A loopback socket buffers a few MiB at most.
-const COUNT: u32 = 1024;
+/// Publications: 16 MiB in all. A socket of this kind buffers 4 MiB at most (`net.ipv4.tcp_wmem`).
+const COUNT: u32 = 512;
 
 /// A connection that takes in as little as the system allows.
 fn narrow(server: &Server) -> TcpStream {
