@@ -425,6 +425,7 @@ mod broken {
             "a child of ws"
         );
         assert_eq!(upwards("src/ws/mod.rs", "mod tests { use super::super::http::Method; }").len(), 1);
+        assert_eq!(upwards("src/main.rs", "mod tests { use super::*; }").len(), 0, "the file itself");
         assert_eq!(upwards("src/server/worker.rs", "use super::http::page;").len(), 0, "a child of server");
     }
 

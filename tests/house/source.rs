@@ -97,6 +97,10 @@ impl Source {
     pub(crate) fn climbs(&self) -> Vec<(usize, String)> {
         let depth = module_depth(&self.path);
         let mut climbs = Vec::new();
+        // In the root itself `super` from an inline module is this very file.
+        if depth == 0 {
+            return climbs;
+        }
         let mut from = 0;
         for at in self.words("super") {
             if at < from {
