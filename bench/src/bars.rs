@@ -101,6 +101,9 @@ pub fn all() -> Vec<Bar> {
         bar(Question::Handshake, crate::driver::HANDSHAKES_AT_ONCE, 0, 1, FloorSend, 1.15),
         bar(Question::Idle, 18_000, 0, 1, Nothing, 300.0),
         bar(Question::Idle, 2000, 0, 1, Nothing, 300.0),
+        // Drawn for a turn of the loop; an echo waits for at least one.
+        bar(Question::Amid, 18_000, 64, 1, Nothing, 5.0),
+        bar(Question::Amid, 1000, 64, 1, Nothing, 5.0),
     ]
 }
 

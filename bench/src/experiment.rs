@@ -27,11 +27,13 @@ pub enum Question {
     Handshake,
     /// Own memory per idle connection.
     Idle,
+    /// How long an echo takes while a publication goes to everybody.
+    Amid,
 }
 
 impl Question {
     /// All of them, in the order they are asked.
-    pub const ALL: [Self; 4] = [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle];
+    pub const ALL: [Self; 5] = [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid];
 
     /// What a result is counted in.
     pub const fn unit(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Question {
             Self::Echo => "µs per message",
             Self::Handshake => "µs per handshake",
             Self::Idle => "bytes per connection",
+            Self::Amid => "ms, 99.9 % of echoes amid publications",
         }
     }
 }
@@ -70,6 +73,7 @@ impl fmt::Display for Cell {
             Question::Echo => write!(f, "{clients} clients"),
             Question::Handshake => write!(f, "{clients} at once"),
             Question::Idle => write!(f, "up to {clients}"),
+            Question::Amid => write!(f, "{clients}"),
         }
     }
 }
@@ -170,6 +174,9 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         (Question::Idle, Scale::Full) => vec![session(18_000, &[(0, 1)])],
         (Question::Idle, Scale::Quick) => vec![session(2000, &[(0, 1)])],
         (Question::Idle, Scale::Clients(clients)) => vec![session(clients, &[(0, 1)])],
+        (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
+        (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
+        (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],
     }
 }
 
@@ -219,6 +226,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Fanout | Question::Echo => messages(plan, session, contestant.trust, &running, &mut found),
         Question::Handshake => handshakes(plan, &running, &mut found),
         Question::Idle => idle(session, contestant.trust, &running, &mut found),
+        Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
     };
     if let Err(failure) = outcome {
         found.push(Err(failure.to_string()));
@@ -238,7 +246,7 @@ fn messages(
     for cell in &session.cells {
         let mut measure = |duration| match session.question {
             Question::Echo => driver::echo(&mut fleet, cell.size_bytes, cell.width, duration),
-            Question::Fanout | Question::Handshake | Question::Idle => {
+            Question::Fanout | Question::Handshake | Question::Idle | Question::Amid => {
                 driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration)
             }
         };
@@ -266,6 +274,25 @@ fn idle(session: &Session, trust: Trust, running: &Running, found: &mut Vec<Foun
     thread::sleep(REST);
     let grown = running.anonymous_bytes().saturating_sub(before);
     found.push(Ok((grown as f64 / (session.clients - few) as f64, None)));
+    Ok(())
+}
+
+/// Seen from outside: the wall time that only one of a thousand echoes exceeded.
+fn amid(
+    plan: &Plan,
+    session: &Session,
+    trust: Trust,
+    running: &Running,
+    found: &mut Vec<Found>,
+) -> Result<(), Failure> {
+    let mut fleet = Fleet::connect(running.address(), "/broadcast", session.clients, trust)?;
+    let mut probe = driver::Probe::connect(running.address())?;
+    driver::amid(&mut fleet, &mut probe, plan.duration / 4)?;
+    let mut waits = driver::amid(&mut fleet, &mut probe, plan.duration)?;
+    waits.sort_unstable();
+    let worst = waits.get((waits.len() * 999).div_ceil(1000).saturating_sub(1));
+    let value = worst.map(|wait| (wait.as_secs_f64() * 1e3, None));
+    found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
     Ok(())
 }
 

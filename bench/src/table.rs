@@ -72,7 +72,8 @@ pub fn markdown(findings: &[Finding], environment: &Environment) -> String {
 
 fn question_table(text: &mut String, findings: &[Finding], question: Question, cells: &[Cell]) {
     let mut line = |cells: String| text.push_str(&(cells + "\n"));
-    line(format!("\n### {question:?}, {} (± spread; in brackets: times the floor)\n", question.unit()));
+    let ratios = if comparable(question) { "; in brackets: times the floor" } else { "" };
+    line(format!("\n### {question:?}, {} (± spread{ratios})\n", question.unit()));
     line(cells.iter().fold("| |".to_owned(), |row, cell| row + &format!(" {cell} |")));
     line("|---|".to_owned() + &"--:|".repeat(cells.len()));
     let ours = |f: &&Finding| f.cell.question == question;
@@ -92,11 +93,18 @@ fn entry(findings: &[Finding], cell: &Cell, server: &str) -> String {
     let floor = bars::floor_of(cell);
     let ratio = found.ratio_to(&values(findings, cell, floor)).filter(|_| server != floor);
     let mut entry = format!("{} ±{spread:.0} %", significant(middle));
-    // Bytes per connection are no multiple of a floor that keeps next to nothing.
-    if let (Some(ratio), true) = (ratio, cell.question != Question::Idle) {
+    if let (Some(ratio), true) = (ratio, comparable(cell.question)) {
         write!(entry, " ({ratio:.2})").expect("a string takes all");
     }
     entry
+}
+
+/// A floor that keeps nothing and does one thing at a time is no measure of memory or of patience.
+fn comparable(question: Question) -> bool {
+    match question {
+        Question::Fanout | Question::Echo | Question::Handshake => true,
+        Question::Idle | Question::Amid => false,
+    }
 }
 
 fn bars_table(text: &mut String, verdicts: &[Verdict]) {

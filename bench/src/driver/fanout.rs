@@ -11,6 +11,17 @@ use super::{Failure, Fleet, Sample};
 /// # Errors
 /// When anything is lost, too much, or wrong.
 pub fn fanout(fleet: &mut Fleet, size: usize, burst: usize, duration: Duration) -> Result<Sample, Failure> {
+    publish(fleet, size, burst, duration, || Ok(()))
+}
+
+/// The same with something done in between, after every batch of events.
+pub(super) fn publish(
+    fleet: &mut Fleet,
+    size: usize,
+    burst: usize,
+    duration: Duration,
+    mut between: impl FnMut() -> Result<(), Failure>,
+) -> Result<Sample, Failure> {
     const BURSTS_MIN: u64 = 2;
     fleet.begin(size, burst);
     let subscribers = fleet.len() as u64;
@@ -21,6 +32,7 @@ pub fn fanout(fleet: &mut Fleet, size: usize, burst: usize, duration: Duration) 
         fleet.send(0, burst)?;
         while !fleet.is_complete() {
             fleet.pump(|_, _, _| Ok(()))?;
+            between()?;
         }
         bursts += 1;
     }

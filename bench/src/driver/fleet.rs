@@ -27,8 +27,8 @@ const LOT: usize = 128;
 /// Connections from one source address: the default port range has 28 232.
 const PER_SOURCE: usize = 20_000;
 const RECEIVE_BYTES: usize = 256 * 1024;
-/// Few, so that a reader never lags a whole batch behind what has come.
-const EVENTS_MAX: usize = 256;
+/// Few, so that nobody's answer waits long for others to be read.
+const EVENTS_MAX: usize = 64;
 
 /// How closely the received bytes are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

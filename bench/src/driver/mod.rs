@@ -11,12 +11,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+mod amid;
 mod echo;
 mod fanout;
 mod fleet;
 pub mod frames;
 mod handshake;
 
+pub use amid::{Probe, amid};
 pub use echo::echo;
 pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};
