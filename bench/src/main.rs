@@ -196,7 +196,10 @@ fn contestant(name: &str, args: &RunArgs) -> io::Result<Contestant> {
     let beside = ourselves.parent().expect("a program lies in a directory");
     let (command, trust) = match name {
         "stentor" => {
-            let program = args.stentor.clone().unwrap_or_else(|| beside.join("stentor"));
+            let program = match &args.stentor {
+                Some(program) => program.clone(),
+                None => built_stentor(beside)?,
+            };
             if !program.exists() {
                 let hint = "build it (cargo build --release) or name it (--stentor PATH)";
                 return Err(io::Error::new(
@@ -232,6 +235,24 @@ fn contestant(name: &str, args: &RunArgs) -> io::Result<Contestant> {
         return Err(usage("there is no such server (--with NAME=COMMAND adds one)"));
     }
     Ok(Contestant { name: name.to_owned(), command, trust })
+}
+
+/// The server beside this program. Under `cargo run` it is brought up to date first: a table about yesterday's
+/// server helps nobody.
+fn built_stentor(beside: &Path) -> io::Result<PathBuf> {
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+        let mut build = Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "stentor", "--manifest-path", manifest]);
+        if beside.ends_with("release") {
+            build.arg("--release");
+        }
+        let status = build.status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("cargo build: {status}")));
+        }
+    }
+    Ok(beside.join("stentor"))
 }
 
 fn words(program: &Path, arguments: &[&str]) -> Vec<String> {
