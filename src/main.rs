@@ -11,9 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use stentor::base::tick::{MILLI, Nanos, SECOND};
-use stentor::net::socket::Address;
-use stentor::server::{Config, Overflow, Server};
-use stentor::service::builtin::DefaultService;
+use stentor::server::{Address, Config, DefaultService, Overflow, Server};
 
 /// A WebSocket broadcast server for high connection counts: one thread, one loop, a very loud voice.
 ///

@@ -14,13 +14,13 @@ pub mod outbox;
 mod publication;
 pub mod topics;
 
+pub use crate::ws::{CloseCode, Kind};
 pub use publication::Range;
 
 use std::collections::VecDeque;
 
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
-use crate::ws::Kind;
 use delivery::Delivery;
 use ledger::{Ledger, Unpaid};
 use outbox::Outbox;

@@ -1,7 +1,7 @@
-//! A connection: a socket, how far its session has come, and what it is owed. Nothing else while it is idle.
+//! A connection: a socket, how far its session has come, and what it is owed.
 //!
-//! Fifty thousand of these are walked for every publication, so they are small ([`CONNECTION_BYTES_MAX`]) and hold
-//! no buffer: an incomplete item is in a [`Held`] that is lent while it lasts.
+//! Fifty thousand of these are walked for every publication, so they are small ([`CONNECTION_BYTES_MAX`]) and idle
+//! ones hold no buffer: an incomplete item is in a [`Held`] that is lent while it lasts.
 //!
 //! ```text
 //!   Open ──our close──▶ Closing ──their close──▶ doomed

@@ -81,6 +81,18 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.gauge("buffers_lent_peak", "The most buffers ever lent at once.", self.pool.lent_peak() as u64);
         page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
+        self.counters(&mut page);
+        self.labelled(&mut page);
+        page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
+        page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
+        page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);
+        page.summary("fanout_p99_seconds", "Publishing to 99 % of them.", &ledger.fanout.p99);
+        page.summary("fanout_last_seconds", "Publishing to the last subscriber.", &ledger.fanout.last);
+        page.0
+    }
+
+    fn counters(&self, page: &mut Page) {
+        let (metrics, ledger) = (&self.metrics, &self.hub.ledger);
         page.counter("accepted_total", "Connections accepted.", metrics.accepted);
         page.counter("upgraded_total", "Handshakes answered with 101.", metrics.upgraded);
         page.counter("requests_total", "HTTP requests answered.", metrics.requests);
@@ -120,6 +132,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             metrics.readers_paused,
         );
         page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
+    }
+
+    fn labelled(&self, page: &mut Page) {
+        let metrics = &self.metrics;
         page.head("departures_total", "Connections that ended, by reason.", "counter");
         for why in Departure::ALL {
             let n = metrics.departures[why as usize];
@@ -129,12 +145,6 @@ impl<N: Net, S: Service> Worker<N, S> {
         for (kind, label, n) in metrics.refusals.iter() {
             page.line(format_args!("stentor_refusals_total{{kind=\"{kind}\",reason=\"{label}\"}} {n}"));
         }
-        page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
-        page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
-        page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);
-        page.summary("fanout_p99_seconds", "Publishing to 99 % of them.", &ledger.fanout.p99);
-        page.summary("fanout_last_seconds", "Publishing to the last subscriber.", &ledger.fanout.last);
-        page.0
     }
 }
 

@@ -55,6 +55,8 @@ pub mod send_queue;
 pub mod start;
 pub mod worker;
 
+pub use crate::net::socket::Address;
+pub use crate::service::builtin::DefaultService;
 pub use config::{Config, Overflow};
 pub use start::{Builder, Failure, Server};
 pub use worker::{Turn, Worker};

@@ -1,6 +1,6 @@
 //! What a request that asks for no WebSocket gets, by method and path.
 //!
-//! Pages come from a table in memory ([`pages`](super::pages)), numbers from the worker, and a path that only speaks
+//! Pages come from a table in memory ([`pages`]), numbers from the worker, and a path that only speaks
 //! WebSocket says so.
 //!
 //! Invariant: nothing here changes anything; the answer is carried out by the [exchange](super::exchange).
@@ -40,6 +40,11 @@ pub enum Numbers {
 
 /// Chooses the answer.
 pub fn route<S: Service>(request: &Request<'_, '_>, service: &S, body_max: u64) -> Answer {
+    if matches!(request.method, Method::Options | Method::Other) {
+        let is_publish = request.path.starts_with("/publish/");
+        let allow = if is_publish { "POST" } else { "GET, HEAD" };
+        return Answer::Refused(Refusal::MethodNotAllowed { allow });
+    }
     let Some(path) = segments(request.path) else { return Answer::Refused(Refusal::PathMalformed) };
     let is_read = matches!(request.method, Method::Get | Method::Head);
     if let [first, channel] = &path[..]

@@ -1,4 +1,4 @@
-//! One who wants an answer while everybody else is being told something: how long must they wait?
+//! How long one waits for an answer while everybody else is being told something.
 //!
 //! A publication to eighteen thousand peers keeps a server busy for a twelfth of a second. A server that does
 //! nothing else meanwhile keeps newcomers, pongs and heartbeats waiting as long; one that writes in slices does

@@ -1,4 +1,4 @@
-//! Everybody sends and hears back: what does a message cost?
+//! What a message costs when everybody sends and hears back.
 //!
 //! Invariants: a client has `inflight` messages under way until time is up; what came back in one read is
 //! answered in one write. (A write per message instead makes the result a matter of luck: client and server

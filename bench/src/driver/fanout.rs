@@ -1,4 +1,4 @@
-//! One publisher, many subscribers: what does a delivery cost?
+//! What a delivery costs with one publisher and many subscribers.
 //!
 //! Invariants: the publisher is one of the subscribers; the next burst leaves when everybody has the last.
 

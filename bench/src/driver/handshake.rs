@@ -1,4 +1,4 @@
-//! Connect, upgrade, close, again and again: what does a newcomer cost?
+//! What a newcomer costs: connect, upgrade, close, again and again.
 //!
 //! Invariants: closing is part of it, and it is the client who closes, without a close frame, so that no
 //! server's politeness is measured; source addresses rotate, since a closed port rests for a minute.
