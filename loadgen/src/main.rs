@@ -19,7 +19,10 @@ fn main() -> ExitCode {
                 doctor::Health::Bad => ExitCode::from(run::EXIT_PREFLIGHT),
             }
         }
-        Some(Tool::Selftest) => selftest::main(),
+        Some(Tool::Selftest) => match selftest::run(&run::measure_plan, &mut std::io::stdout()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) | Err(_) => ExitCode::from(run::EXIT_FAILED),
+        },
         Some(Tool::Sweep(_)) => not_built("sweep"),
         Some(Tool::Search(_)) => not_built("search"),
         Some(Tool::Ab(_)) => not_built("ab"),

@@ -74,6 +74,21 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
+/// Measures a plan against its targets and judges it, without preflight, outputs or a server of our own.
+///
+/// # Errors
+/// A target cannot be resolved or no loop can be started.
+pub fn measure_plan(mut plan: Plan) -> Result<Report, String> {
+    for target in &mut plan.targets {
+        target.resolve()?;
+    }
+    let interrupt = AtomicBool::new(false);
+    let quiet = Live::new(false, u64::from(plan.clients));
+    let mut report = conduct::conduct(&plan, &[], &quiet, &interrupt).map_err(|error| error.to_string())?;
+    verdict::judge(&mut report);
+    Ok(report)
+}
+
 /// Flags → plan → addresses → preflight.
 fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
     let mut plan = Plan::new(args).map_err(|error| Failure::Usage(error.0))?;

@@ -11,7 +11,7 @@ use crate::engine::fanout::{self, Merged, rank_of};
 use crate::engine::results::{Counts, LoopResult, Times};
 use crate::plan::{Model, Plan};
 use crate::report::{
-    self, Connect, Cost, Deliveries, Env, Fanout, Generator, Histograms, Latencies, Latency, Messages, Report, Run, SCHEMA,
+    Connect, Cost, Deliveries, Env, Fanout, Generator, Histograms, Latencies, Latency, Messages, Report, Run, SCHEMA,
     SeriesRow, Server, Spread, Thread,
 };
 use crate::units::NS_PER_S;
@@ -286,7 +286,7 @@ mod tests {
         Plan::new(&cli.run).expect("valid")
     }
 
-    fn report(plan: &Plan, results: &[LoopResult]) -> report::Report {
+    fn report(plan: &Plan, results: &[LoopResult]) -> Report {
         let facts = Facts {
             origin_ns: 0,
             end_ns: Some(9_000_000_000),
