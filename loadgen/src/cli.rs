@@ -61,6 +61,8 @@ pub enum Tool {
     Server {
         /// Where it listens.
         listen: std::net::SocketAddr,
+        /// The largest message it accepts, in bytes.
+        message_max: u64,
     },
 }
 

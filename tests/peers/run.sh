@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs loadgen against servers by others (npm `ws`, Python `websockets`) and asserts what it reports.
 #
-# Why: loadgen claims to measure any WebSocket server. Each run is short; what is asserted is completeness and that
-# the verdict is usable, never a speed.
+# Why: loadgen claims to measure any WebSocket server. Each run is short; what is asserted is completeness and the
+# rules of the verdict that speak of data, never a speed.
 #
 # Usage: tests/peers/run.sh [ws|websockets …]      LOADGEN=path/to/loadgen uses that binary instead of building one.
 # Everything is installed below target/peers; a missing tool ends it with a line that says what to install.
@@ -46,7 +46,7 @@ measure() {
     name=$1 path=$2
     shift 2
     "$LOADGEN" "$@" --warmup 500ms --duration 2s --drain 3s --no-tui -q --server-pid "$server" --label "$name" \
-        --json "$work/report.json" "ws://127.0.0.1:$port$path" || die "$name: loadgen ended with $?"
+        --json "$work/report.json" "ws://127.0.0.1:$port$path" >"$work/summary.txt" || die "$name: loadgen ended with $?"
     python3 - "$work/report.json" "$name" <<'PYTHON' || die "$name: the report is not what it must be"
 import json, sys
 
@@ -61,8 +61,9 @@ def check(what, holds):
 
 
 check("schema", report["schema"] == "loadgen/1")
-# A shared machine may make a run SUSPECT by its load; wrong or missing data would make it worse.
-check(f"verdict {report['verdict']}", report["verdict"] in ("VALID", "SUSPECT"))
+# A busy machine may make a run late, and the verdict then says so; what came and what did not must be right anyway.
+speed = {"schedule_kept", "send_lag", "generator_cpu", "loop_lag", "late"}
+check("verdict", {reason["check"] for reason in report["reasons"]} <= speed)
 check(f"connect {connect}", connect["connected"] == connect["requested"] and connect["failed"] == 0)
 check("no connection dropped", connect["dropped"] == 0)
 check("the server was sampled", report["server"] is not None and report["server"]["rss_bytes"] > 0)
