@@ -65,7 +65,12 @@ impl Failure {
 pub fn run(args: &RunArgs) -> ExitCode {
     let interrupt = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // Without the handler an interrupt merely ends us without a report.
+        // The first asks for the report, a second ends us at once. Without handlers the first would.
+        let _ = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(EXIT_INTERRUPTED),
+            Arc::clone(&interrupt),
+        );
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupt));
     }
     match prepare(args)

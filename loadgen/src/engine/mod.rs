@@ -354,8 +354,10 @@ impl<'p> Loop<'p> {
             rows.records().for_each(|record| record.encode(&mut fanout));
         }
         let (cpu_ns, measured_ns) = match (self.cpu.begin, self.cpu.end) {
-            (Some((from_ns, cpu_from_ns)), Some((to_ns, cpu_to_ns))) => {
-                (cpu_to_ns - cpu_from_ns, to_ns - from_ns)
+            // The phase is what the schedule says; CPU was read in the first turn after each of its edges.
+            (Some((_, cpu_from_ns)), Some((to_ns, cpu_to_ns))) => {
+                let begin_ns = self.measure.start_ns + self.plan.warmup_ns;
+                (cpu_to_ns - cpu_from_ns, to_ns.min(self.measure.end_ns).saturating_sub(begin_ns))
             }
             (None, _) | (_, None) => (0, 0),
         };

@@ -1,0 +1,187 @@
+//! The program itself against a small server in this process: exit codes, outputs, completeness, processes.
+//!
+//! Why: what people and scripts depend on is the program, not its modules: what it prints, writes and exits with.
+//! Counts are asserted, speeds never, so that a busy machine changes nothing.
+
+use loadgen::report::{Report, Verdict};
+use loadgen::selftest::fault::Fault;
+use loadgen::selftest::server::{FaultyServer, Mode};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// Runs loadgen with these words.
+fn loadgen(line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOADGEN_")) {
+        command.env_remove(name);
+    }
+    command.args(line.split_whitespace()).output().expect("the program was built")
+}
+
+/// Runs loadgen and reads its JSON from stdout.
+fn report(line: &str) -> Report {
+    let output = loadgen(&format!("{line} --json -"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    serde_json::from_slice(&output.stdout).expect("stdout holds the document alone")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Everything arrived once, in order, undamaged.
+fn assert_complete(report: &Report, expected: u64) {
+    let deliveries = &report.deliveries;
+    assert_eq!((deliveries.expected, deliveries.received, deliveries.lost), (expected, expected, 0));
+    let wrong = [deliveries.duplicate, deliveries.reordered, deliveries.corrupt, deliveries.unexpected];
+    assert_eq!(wrong, [0; 4]);
+    assert_eq!(report.messages.unsent, 0);
+}
+
+#[test]
+fn a_broadcast_reaches_everybody() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    let report = report(&format!("{} -c 20 -r 50 --warmup 100ms -d 1s", server.url()));
+    server.stop();
+    assert_eq!(report.messages.sent, 50);
+    assert_complete(&report, 1_000);
+    let fanout = report.fanout.expect("a broadcast has a fan-out");
+    assert_eq!((fanout.broadcasts, fanout.complete, fanout.subscribers), (50, 50, 20));
+    assert!(fanout.first_ns.p50 <= fanout.half_ns.p50 && fanout.half_ns.p50 <= fanout.last_ns.p50);
+    assert_eq!(report.latency.delivery_ns.count, 1_000);
+}
+
+#[test]
+fn shards_and_loops_measure_the_same_experiment() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    let line = format!(
+        "{} -c 23 -r 40 --publishers 5 --warmup 0s -d 1s --procs 2 --threads 2 --seed 7",
+        server.url()
+    );
+    let report = report(&line);
+    server.stop();
+    assert_eq!((report.generator.procs, report.generator.threads.len()), (2, 4));
+    assert_eq!((report.connect.connected, report.messages.sent), (23, 40));
+    assert_complete(&report, 23 * 40);
+    assert_eq!(report.fanout.map(|fanout| fanout.complete), Some(40));
+    assert_eq!(report.latency.delivery_ns.count, 23 * 40, "histograms were merged without loss");
+}
+
+#[test]
+fn echoes_come_back_to_their_senders_in_any_payload() {
+    for flags in
+        ["--fill zero", "--text", "--text --fill json --size uniform:100..2k", "--closed --inflight 2"]
+    {
+        let server = FaultyServer::start(Mode::Echo, Fault::None).expect("a free port");
+        let report = report(&format!("{} -s echo -c 10 --warmup 0s -d 1s {flags}", server.url()));
+        server.stop();
+        assert!(report.messages.sent > 0, "{flags}");
+        assert_complete(&report, report.messages.sent);
+        assert_eq!(report.run.model == "CLOSED", flags.contains("closed"));
+    }
+}
+
+#[test]
+fn idle_and_connect_send_nothing() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    let idle = report(&format!("{} -s idle -c 10 -d 1s --warmup 0s", server.url()));
+    let connect = report(&format!("{} -s connect -c 50 --max-connecting 5", server.url()));
+    server.stop();
+    assert_eq!((idle.connect.connected, idle.messages.sent, idle.verdict), (10, 0, Verdict::Valid));
+    assert_eq!((connect.connect.connected, connect.connect.dropped), (50, 0));
+    assert_eq!(connect.connect.handshake_ns.count, 50);
+}
+
+#[test]
+fn a_failed_threshold_is_99_and_a_strict_invalid_is_4() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::Silence).expect("a free port");
+    let line = format!("{} -c 3 -r 20 --warmup 0s -d 1s --drain 300ms", server.url());
+    let strict = loadgen(&format!("{line} --strict"));
+    let failed = loadgen(&format!("{line} --threshold lost==0"));
+    let tolerant = loadgen(&line);
+    server.stop();
+    assert_eq!(strict.status.code(), Some(4), "{}", stderr(&strict));
+    assert_eq!(failed.status.code(), Some(99), "{}", stderr(&failed));
+    assert_eq!(tolerant.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&tolerant.stdout).starts_with("INVALID"), "the verdict stands first");
+}
+
+#[test]
+fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
+    for (line, part) in [
+        ("--closed -r 5", "--closed has no rate"),
+        ("-s storm", "storm"),
+        ("sweep --anything", "sweep"),
+        ("--protocol socketio", "socketio"),
+        ("wss://localhost/", "wss"),
+        ("--nonsense", "--nonsense"),
+    ] {
+        let output = loadgen(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{line}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn too_many_clients_for_one_server_is_3_and_says_what_works() {
+    // No machine has so many descriptors per process: the kernel's own bound (fs.nr_open) is about 10^9.
+    let output = loadgen("-c 16m --dry-run");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("works"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_dry_run_connects_to_nothing() {
+    let output = loadgen("ws://127.0.0.1:1/ -c 10 --dry-run");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("10 connections"));
+}
+
+#[test]
+fn out_writes_every_output() {
+    let dir = std::env::temp_dir().join(format!("loadgen-out-{}", std::process::id()));
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    let output =
+        loadgen(&format!("{} -c 3 -r 20 --warmup 0s -d 1s -q --out {}", server.url(), dir.display()));
+    server.stop();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(&dir).expect("it was made").filter_map(|entry| Some(entry.ok()?.path())).collect();
+    assert_eq!(files.len(), 5, "{files:?}");
+    std::fs::remove_dir_all(&dir).expect("it is ours");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_still_reports() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    let program = env!("CARGO_BIN_EXE_loadgen");
+    let mut child = Command::new(program)
+        .args([&server.url(), "-c", "3", "-r", "50", "-d", "10m", "--warmup", "0s", "--json", "-"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program was built");
+    // Connections at the server say that it runs; the signal may come at any time after.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a process has an id");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is ours");
+    let mut json = String::new();
+    std::io::Read::read_to_string(child.stdout.as_mut().expect("piped"), &mut json).expect("readable");
+    let status = child.wait().expect("it ends");
+    server.stop();
+    assert_eq!(status.code(), Some(130));
+    let report: Report = serde_json::from_str(&json).expect("what was measured is written");
+    assert!(report.run.interrupted);
+    assert_eq!(report.deliveries.lost, 0);
+}
+
+#[cfg(feature = "embedded")]
+#[test]
+fn without_a_url_it_brings_its_own_server() {
+    let report = report("-c 50 -r 20 --warmup 0s -d 1s");
+    assert!(report.plan.embedded);
+    assert_complete(&report, 50 * 20);
+    assert!(report.server.is_some_and(|server| server.rss_bytes > 0), "it is sampled");
+}
