@@ -155,26 +155,26 @@ fn out_writes_every_output() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_still_reports() {
-    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
-    let program = env!("CARGO_BIN_EXE_loadgen");
-    let mut child = Command::new(program)
-        .args([&server.url(), "-c", "3", "-r", "50", "-d", "10m", "--warmup", "0s", "--json", "-"])
+    // A listener that never answers: its first connection says that loadgen is under way.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("it is bound"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args([&url, "-c", "3", "--connect-timeout", "10m", "--json", "-"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("the program was built");
-    // Connections at the server say that it runs; the signal may come at any time after.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    let connection = listener.accept().expect("loadgen connects");
     let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a process has an id");
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it is ours");
     let mut json = String::new();
     std::io::Read::read_to_string(child.stdout.as_mut().expect("piped"), &mut json).expect("readable");
     let status = child.wait().expect("it ends");
-    server.stop();
+    drop(connection);
     assert_eq!(status.code(), Some(130));
     let report: Report = serde_json::from_str(&json).expect("what was measured is written");
     assert!(report.run.interrupted);
-    assert_eq!(report.deliveries.lost, 0);
+    assert_eq!((report.connect.requested, report.connect.connected), (3, 0));
 }
 
 #[cfg(feature = "embedded")]
