@@ -23,7 +23,8 @@ fn problems_of(case: &Case) -> Option<String> {
 #[test]
 fn every_fault_is_reported_exactly() {
     let problems: Vec<String> = thread::scope(|scope| {
-        let lane = |lane: usize| CASES.iter().skip(lane).step_by(LANES).filter_map(problems_of).collect::<Vec<_>>();
+        let lane =
+            |lane: usize| CASES.iter().skip(lane).step_by(LANES).filter_map(problems_of).collect::<Vec<_>>();
         let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(move || lane(number))).collect();
         lanes.into_iter().flat_map(|lane| lane.join().expect("no experiment panics")).collect()
     });
