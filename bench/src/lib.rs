@@ -1,1 +1,20 @@
 //! Experiments that compare stentor with a floor and with its peers, in one run.
+//!
+//! A number alone says little: machines differ, neighbours are noisy, kernels change. So nothing here is
+//! reported without the *floor* of the same run (a loop that moves the same bytes without a protocol) and
+//! without other servers measured in turn with ours, by the same driver, over the same minutes.
+//!
+//! - [`floor`]: what one thread and the kernel cost without any protocol.
+//! - [`peers`]: other people's servers, tuned as well as we know how.
+//! - [`driver`]: the client all of them have to face.
+//! - [`server`]: starts a server as a process, pins it, reads its processor time and memory.
+//! - [`experiment`]: what is asked, in which order, how often.
+//! - [`bars`] and [`mod@table`]: what should come out, and what did.
+
+pub mod bars;
+pub mod driver;
+pub mod experiment;
+pub mod floor;
+pub mod peers;
+pub mod server;
+pub mod table;

@@ -61,6 +61,8 @@ pub enum Tool {
     Server {
         /// Where it listens.
         listen: std::net::SocketAddr,
+        /// The largest message it accepts, in bytes.
+        message_max: u64,
     },
 }
 
@@ -94,7 +96,7 @@ pub struct RunArgs {
     /// When messages are due: constant, poisson, burst:K [default: constant; echo: poisson].
     #[arg(long, env = "LOADGEN_ARRIVAL", value_parser = Arrival::parse)]
     pub arrival: Option<Arrival>,
-    /// Closed model: the next message waits for the last. For ceilings; latencies then leave out the waiting.
+    /// Closed model: the next message waits for the last. For ceilings; latencies then leave out the waiting [default: off].
     #[arg(long, env = "LOADGEN_CLOSED")]
     pub closed: bool,
     /// Closed model: messages under way per publisher [default: 1].

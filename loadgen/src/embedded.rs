@@ -13,11 +13,15 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use stentor::net::socket::Address;
+use stentor::server::{Config, Server};
 
 /// How long a server may take until it accepts.
 const START_MAX: Duration = Duration::from_secs(10);
 /// How long it may take to end after SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(2);
+/// How long it says goodbye to whoever is left, in nanoseconds; nobody should be.
+const DRAIN_NS: u64 = 500_000_000;
 /// Lines of its log kept for the error message.
 const LOG_LINES_MAX: usize = 20;
 
@@ -36,14 +40,15 @@ pub fn free_address() -> io::Result<SocketAddr> {
 }
 
 impl OwnServer {
-    /// Starts it and waits until it accepts.
+    /// Starts it, with room for messages of `message_max` bytes, and waits until it accepts.
     ///
     /// # Errors
     /// It does not start, with its own last words.
-    pub fn start(address: SocketAddr) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    pub fn start(address: SocketAddr, message_max: u64) -> Result<Self, String> {
+        let program =
+            std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let mut command = Command::new(program);
-        command.arg("__server").arg(address.to_string());
+        command.arg("__server").arg(address.to_string()).arg(message_max.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         isolate(&mut command);
         let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
@@ -106,12 +111,21 @@ fn keep_log(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     kept
 }
 
-/// The whole life of the server process.
-pub fn serve(listen: SocketAddr) -> ExitCode {
+/// The whole life of the server process: messages of up to `message_max` bytes are accepted.
+pub fn serve(listen: SocketAddr, message_max: u64) -> ExitCode {
     die_with_parent();
-    let _ = listen;
-    eprintln!("error: the server is not there yet");
-    ExitCode::FAILURE
+    let configure = |config: &mut Config| {
+        config.ws.message_max = config.ws.message_max.max(message_max);
+        config.ws.frame_max = config.ws.message_max;
+        config.drain = DRAIN_NS;
+    };
+    match Server::builder().listen(Address::Tcp(listen)).configure(configure).run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Should loadgen be killed, nobody else would stop the server.

@@ -101,7 +101,12 @@ impl Drop for Fleet {
 }
 
 /// Starts the loops of one process, `first` the first of them.
-fn start_loops(plan: &Plan, first: u32, origin_ns: u64, events: &Sender<(u32, Event)>) -> io::Result<Vec<LocalLoop>> {
+fn start_loops(
+    plan: &Plan,
+    first: u32,
+    origin_ns: u64,
+    events: &Sender<(u32, Event)>,
+) -> io::Result<Vec<LocalLoop>> {
     (first..first + plan.threads)
         .map(|index| {
             let assignment = Assignment { index, loops: plan.loops(), origin_ns };

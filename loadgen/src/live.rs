@@ -22,7 +22,8 @@ impl Live {
     pub fn new(wanted: bool, clients: u64) -> Self {
         let visible = wanted && std::io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let style = ProgressStyle::with_template("{elapsed:>4} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{elapsed:>4} {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self { bar: ProgressBar::with_draw_target(None, target).with_style(style), clients }
     }
 
@@ -45,7 +46,8 @@ impl Live {
 
 /// One second in one line.
 fn line(row: &SeriesRow, clients: u64) -> String {
-    let mut text = format!("{:<8} {}/{} connected", row.phase, format_count(row.connected), format_count(clients));
+    let mut text =
+        format!("{:<8} {}/{} connected", row.phase, format_count(row.connected), format_count(clients));
     if row.sent > 0 || row.received > 0 {
         text += &format!(" · sent {}/s · received {}/s", format_count(row.sent), format_count(row.received));
     }
@@ -81,7 +83,10 @@ mod tests {
             ..SeriesRow::default()
         };
         let line = line(&row, 10_000);
-        assert!(line.contains("10k/10k connected") && line.contains("p99 30ms") && line.contains("server 50%"), "{line}");
+        assert!(
+            line.contains("10k/10k connected") && line.contains("p99 30ms") && line.contains("server 50%"),
+            "{line}"
+        );
         assert!(line.chars().count() < 140 && !line.contains('\n'));
     }
 }

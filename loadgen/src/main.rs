@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Some(Tool::Merge(_)) => not_built("merge"),
         Some(Tool::Report(_)) => not_built("report"),
         Some(Tool::Shard) => fleet::shard(),
-        Some(Tool::Server { listen }) => serve(listen),
+        Some(Tool::Server { listen, message_max }) => serve(listen, message_max),
     }
 }
 
@@ -40,12 +40,12 @@ fn not_built(tool: &str) -> ExitCode {
 }
 
 #[cfg(feature = "embedded")]
-fn serve(listen: std::net::SocketAddr) -> ExitCode {
-    loadgen::embedded::serve(listen)
+fn serve(listen: std::net::SocketAddr, message_max: u64) -> ExitCode {
+    loadgen::embedded::serve(listen, message_max)
 }
 
 #[cfg(not(feature = "embedded"))]
-fn serve(_listen: std::net::SocketAddr) -> ExitCode {
+fn serve(_listen: std::net::SocketAddr, _message_max: u64) -> ExitCode {
     eprintln!("error: this loadgen was built without a server (feature `embedded`)");
     ExitCode::from(run::EXIT_USAGE)
 }

@@ -68,7 +68,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
         // Without the handler an interrupt merely ends us without a report.
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupt));
     }
-    match prepare(args).and_then(|plan| if args.dry_run { Ok(dry_run(&plan)) } else { measure(args, plan, &interrupt) }) {
+    match prepare(args)
+        .and_then(|plan| if args.dry_run { Ok(dry_run(&plan)) } else { measure(args, plan, &interrupt) })
+    {
         Ok(code) => code,
         Err(failure) => failure.exit(),
     }
@@ -117,7 +119,8 @@ fn grant(plan: &mut Plan, targets: Vec<SocketAddr>) -> Result<(), Failure> {
         sources: (!plan.sources_auto).then(|| plan.sources.clone()),
         server,
     };
-    let granted = preflight::check(&request, &Facts::observe(), &mut preflight::raise_nofile).map_err(Failure::Preflight)?;
+    let granted = preflight::check(&request, &Facts::observe(), &mut preflight::raise_nofile)
+        .map_err(Failure::Preflight)?;
     plan.procs = u32::try_from(granted.procs).unwrap_or(u32::MAX).max(plan.procs);
     plan.sources = granted.sources;
     Ok(())
@@ -143,9 +146,11 @@ fn dry_run(plan: &Plan) -> ExitCode {
 
 /// Measures, judges, writes.
 fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<ExitCode, Failure> {
-    let thresholds: Vec<Threshold> = plan.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect();
+    let thresholds: Vec<Threshold> =
+        plan.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect();
     let live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
-    let started_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let started_unix_ns =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let server = start_server(&mut plan, &live)?;
     let outcome = conduct::conduct(&plan, &thresholds, &live, interrupt);
     live.end();
@@ -173,7 +178,12 @@ fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<Exi
 /// Every output that was asked for; the summary goes to stdout unless another output does.
 fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
     use outputs::Format;
-    let wanted = [(&args.json, Format::Json), (&args.csv, Format::Csv), (&args.hlog, Format::Hlog), (&args.html, Format::Html)];
+    let wanted = [
+        (&args.json, Format::Json),
+        (&args.csv, Format::Csv),
+        (&args.hlog, Format::Hlog),
+        (&args.html, Format::Html),
+    ];
     let mut stdout_taken = false;
     for (path, format) in wanted {
         if let Some(path) = path {
@@ -184,7 +194,8 @@ fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
     if let Some(dir) = &args.out {
         outputs::write_all(report, dir)?;
     }
-    let is_terminal = if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
+    let is_terminal =
+        if stdout_taken { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
     let mut summary = text::render(report, text::wants_colour(is_terminal));
     if args.quiet {
         summary = summary.lines().take(1 + report.reasons.len()).map(|line| format!("{line}\n")).collect();
@@ -199,12 +210,15 @@ fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
 
 #[cfg(feature = "embedded")]
 fn own_address() -> Result<SocketAddr, Failure> {
-    crate::embedded::free_address().map_err(|error| Failure::CouldNotRun(format!("no free port on 127.0.0.1: {error}")))
+    crate::embedded::free_address()
+        .map_err(|error| Failure::CouldNotRun(format!("no free port on 127.0.0.1: {error}")))
 }
 
 #[cfg(not(feature = "embedded"))]
 fn own_address() -> Result<SocketAddr, Failure> {
-    Err(Failure::Usage("this loadgen was built without a server of its own (feature `embedded`): give it a URL".to_owned()))
+    Err(Failure::Usage(
+        "this loadgen was built without a server of its own (feature `embedded`): give it a URL".to_owned(),
+    ))
 }
 
 #[cfg(feature = "embedded")]
@@ -214,7 +228,7 @@ fn start_server(plan: &mut Plan, live: &Live) -> Result<Option<crate::embedded::
     }
     live.say("starting a stentor");
     let address = plan.targets[0].address.expect("prepare resolved it");
-    let server = crate::embedded::OwnServer::start(address).map_err(Failure::CouldNotRun)?;
+    let server = crate::embedded::OwnServer::start(address, plan.size.max()).map_err(Failure::CouldNotRun)?;
     plan.server_pid = Some(server.pid());
     Ok(Some(server))
 }

@@ -194,7 +194,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.words().1)?;
         if let Self::MethodNotAllowed { allow } = self {
-            write!(f, ": allowed are {allow}")?;
+            write!(f, "; allowed: {allow}")?;
         }
         Ok(())
     }

@@ -137,8 +137,13 @@ impl<'a> Response<'a> {
         if !status.is_bodiless() {
             write_line(out, format_args!("Content-Length: {}", self.body.len()));
         }
-        if !keep_alive {
-            push_field(out, "Connection", "close");
+        // Whoever sends Upgrade names it in Connection, too (RFC 9110 §7.8).
+        let upgrades = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
+        match (keep_alive, upgrades) {
+            (true, false) => {}
+            (true, true) => push_field(out, "Connection", "Upgrade"),
+            (false, false) => push_field(out, "Connection", "close"),
+            (false, true) => push_field(out, "Connection", "close, Upgrade"),
         }
         out.extend_from_slice(b"\r\n");
         if !head_only && !status.is_bodiless() {

@@ -14,13 +14,13 @@ pub mod outbox;
 mod publication;
 pub mod topics;
 
+pub use crate::ws::{CloseCode, Kind};
 pub use publication::Range;
 
 use std::collections::VecDeque;
 
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
-use crate::ws::Kind;
 use delivery::Delivery;
 use ledger::{Ledger, Unpaid};
 use outbox::Outbox;
@@ -35,7 +35,16 @@ pub struct Hub {
     pub outbox: Outbox,
     /// What became of every publication.
     pub ledger: Ledger,
-    under_way: VecDeque<Delivery>,
+    /// Topics to be delivered, round and round: a short delivery does not wait for a long one to end, and no number
+    /// of short ones keeps a long one waiting.
+    circle: VecDeque<Errand>,
+}
+
+/// What is to be done for a topic. A delivery that has not begun still gathers publications.
+#[derive(Debug)]
+enum Errand {
+    Begin(TopicId),
+    GoOn(Delivery),
 }
 
 impl Hub {
@@ -49,18 +58,24 @@ impl Hub {
     /// The delivery whose slice is next, begun if need be. It is handed back with [`put_back`](Self::put_back) or
     /// [`end`](Self::end).
     pub fn next_delivery(&mut self) -> Option<Delivery> {
-        // New topics come first, then those under way in turn: a short one does not wait for a long one to end.
         while let Some(topic) = self.topics.next_busy() {
-            if let Some(delivery) = Delivery::begin(&mut self.topics, &mut self.ledger, topic) {
-                return Some(delivery);
+            self.circle.push_back(Errand::Begin(topic));
+        }
+        loop {
+            match self.circle.pop_front()? {
+                Errand::GoOn(delivery) => return Some(delivery),
+                Errand::Begin(topic) => {
+                    if let Some(delivery) = Delivery::begin(&mut self.topics, &mut self.ledger, topic) {
+                        return Some(delivery);
+                    }
+                }
             }
         }
-        self.under_way.pop_front()
     }
 
     /// A slice is done, the circle is not closed.
     pub fn put_back(&mut self, delivery: Delivery) {
-        self.under_way.push_back(delivery);
+        self.circle.push_back(Errand::GoOn(delivery));
     }
 
     /// The circle is closed.
@@ -71,7 +86,7 @@ impl Hub {
     /// Whether anything waits to be delivered.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.under_way.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
+        !self.circle.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
     }
 
     /// Enters what a departed or slow peer was owed and did not get.

@@ -95,7 +95,9 @@ impl Outbox {
         match code {
             Some(code) if code.may_be_sent() => self.close(to, code, ""),
             Some(_) | None => {
-                self.append(to, Action::Close(CloseCode::NO_STATUS), |arena| encode(arena, Opcode::Close, b""));
+                self.append(to, Action::Close(CloseCode::NO_STATUS), |arena| {
+                    encode(arena, Opcode::Close, b"")
+                });
             }
         }
     }

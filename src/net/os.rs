@@ -3,7 +3,7 @@
 //! One registration per socket for its whole life, edge-triggered for both directions: one `epoll_ctl` per
 //! connection. mio rounds timeouts up to whole milliseconds; deadlines are ticks of 10 ms, so nothing is lost.
 //!
-//! Invariant: tokens from [`TOKEN_LISTENER`] up are listeners, [`TOKEN_SIGNAL`] is the signal pipe, all others
+//! Invariant: tokens from `TOKEN_LISTENER` up are listeners, `TOKEN_SIGNAL` is the signal pipe, all others
 //! are the bits of a [`ConnId`].
 
 use std::io::{self, Read, Write};

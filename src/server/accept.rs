@@ -9,7 +9,7 @@
 use std::io;
 
 use super::connection::Connection;
-use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX};
+use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, OVER_MAX};
 use super::worker::Worker;
 use crate::base::tick::Tick;
 use crate::net::{Net, is_exhausted};
@@ -29,11 +29,17 @@ impl<N: Net, S: Service> Worker<N, S> {
                     self.metrics.accepts_cut += 1;
                     return;
                 }
+                if self.roster.len() >= self.connections_max.saturating_add(OVER_MAX) {
+                    self.accept_again = Some(self.now + ACCEPT_PAUSE);
+                    return;
+                }
                 budget -= 1;
                 let id = self.roster.next_id();
                 match self.net.accept(listener, id) {
                     Ok(socket) => self.welcome(socket),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.knocking[listener] = false,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.knocking[listener] = false
+                    }
                     Err(error) if is_exhausted(&error) => {
                         self.metrics.accepts_exhausted += 1;
                         if self.metrics.accepts_exhausted.is_power_of_two() {
@@ -58,12 +64,20 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);
         self.metrics.accepted += 1;
-        if self.roster.len() * 10 == self.connections_max * 9 {
-            let (connections, max) = (self.roster.len(), self.connections_max);
-            tracing::warn!(connections, max, "nine tenths of all connections are taken");
-        }
+        self.warn_if_crowded();
         // The request has often arrived with the connection; the first edge may have been before we registered.
         self.list_readable(id);
         self.arm(id, deadline);
+    }
+
+    /// Says once that the limit is near, and again only after a tenth has left.
+    fn warn_if_crowded(&mut self) {
+        let (connections, max) = (self.roster.len(), self.connections_max);
+        if connections * 10 >= max * 9 && !self.is_crowded {
+            tracing::warn!(connections, max, "nine tenths of all connections are taken");
+            self.is_crowded = true;
+        } else if connections * 10 < max * 8 {
+            self.is_crowded = false;
+        }
     }
 }

@@ -112,17 +112,23 @@ impl Config {
             return Err("--connections-max is at least 1".to_owned());
         }
         if self.ping_interval > 0 && self.pong_timeout == 0 {
-            return Err("--pong-timeout 0 would wait for ever: turn pings off with --ping-interval 0".to_owned());
+            return Err(
+                "--pong-timeout 0 would wait for ever: turn pings off with --ping-interval 0".to_owned()
+            );
         }
         if self.handshake_timeout == 0 || self.close_timeout == 0 {
-            return Err("--handshake-timeout and --close-timeout cannot be 0: peers would never be let go".to_owned());
+            return Err(
+                "--handshake-timeout and --close-timeout cannot be 0: peers would never be let go".to_owned()
+            );
         }
         if self.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());
         }
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
-            Some(name) => Err(format!("--subprotocol `{name}` is not a token (letters, digits and !#$%&'*+-.^_`|~)")),
+            Some(name) => {
+                Err(format!("--subprotocol `{name}` is not a token (letters, digits and !#$%&'*+-.^_`|~)"))
+            }
             None => Ok(()),
         }
     }

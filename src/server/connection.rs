@@ -1,7 +1,7 @@
-//! A connection: a socket, how far its session has come, and what it is owed. Nothing else while it is idle.
+//! A connection: a socket, how far its session has come, and what it is owed.
 //!
-//! Fifty thousand of these are walked for every publication, so they are small ([`CONNECTION_BYTES_MAX`]) and hold
-//! no buffer: an incomplete item is in a [`Held`] that is lent while it lasts.
+//! Fifty thousand of these are walked for every publication, so they are small ([`CONNECTION_BYTES_MAX`]) and idle
+//! ones hold no buffer: an incomplete item is in a [`Held`] that is lent while it lasts.
 //!
 //! ```text
 //!   Open ──our close──▶ Closing ──their close──▶ doomed
@@ -73,6 +73,8 @@ pub struct Facts {
     pub undecoded: bool,
     /// It has published: while too much waits for delivery, it is not read from.
     pub publishes: bool,
+    /// It has had an answer by HTTP: the time for the next request counts from its first byte.
+    pub requested: bool,
     /// Its close frame came.
     pub heard_close: bool,
     /// Our FIN is out.

@@ -9,13 +9,15 @@
 
 use std::io;
 
-use super::config::Overflow;
+use super::config::{Config, Overflow};
 use super::connection::{Connection, Stage};
-use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX};
+use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, SLICE_MAX};
+use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::{Nanos, Tick};
+use crate::hub::Hub;
 use crate::hub::delivery::{Delivery, Step};
 use crate::hub::frame::Frame;
 use crate::hub::ledger::{EntryId, Unpaid};
@@ -114,6 +116,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Visits subscribers until the delivery or the budget ends.
     fn deliver_slice(&mut self, mut delivery: Delivery, slice: &mut Slice) {
         let mut slow = Vec::new();
+        let visits_max = DELIVERIES_MAX.min(slice.visits + SLICE_MAX);
         let is_done = loop {
             let members = self.hub.topics.members(delivery.topic());
             match delivery.step(members, &mut self.hub.ledger, self.now) {
@@ -121,7 +124,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Step::Skip => {}
                 Step::Visit(id) => self.visit(id, &delivery, slice, &mut slow),
             }
-            if slice.visits >= DELIVERIES_MAX || slice.bytes >= DELIVERY_BYTES_MAX {
+            if slice.visits >= visits_max || slice.bytes >= DELIVERY_BYTES_MAX {
                 break false;
             }
         };
@@ -180,26 +183,10 @@ impl<N: Net, S: Service> Worker<N, S> {
                 paid(hub, &frame, *now);
                 continue;
             }
-            match judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max) {
-                Verdict::Queue => connection.queue.push(frame, gone),
-                Verdict::Drop => {
-                    connection.missed = connection.missed.saturating_add(frame.publications);
-                    hub.unpaid(Unpaid::Dropped, &frame, *now);
-                }
-                Verdict::Replace => {
-                    let missed = &mut connection.missed;
-                    connection.queue.drop_publications(|old| {
-                        *missed = missed.saturating_add(old.publications);
-                        hub.unpaid(Unpaid::Dropped, &old, *now);
-                    });
-                    connection.queue.push(frame, 0);
-                }
-                Verdict::Close => {
-                    hub.unpaid(Unpaid::Dropped, &frame, *now);
-                    connection.queue.drop_publications(|old| hub.unpaid(Unpaid::Dropped, &old, *now));
-                    connection.parting = Departure::SlowConsumer;
-                    hub.outbox.close(id, CloseCode::TRY_AGAIN_LATER, "too slow for this channel");
-                }
+            let closes = queue(connection, frame, gone, config, hub, *now);
+            if closes {
+                connection.parting = Departure::SlowConsumer;
+                hub.outbox.close(id, CloseCode::TRY_AGAIN_LATER, "too slow for this channel");
             }
         }
         if !waited && !connection.queue.is_empty() {
@@ -218,10 +205,10 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 }
 
-/// What [`send`](super::metrics::Metrics::send) returns when the stream is broken: no slice is that long.
+/// What [`Metrics::send`] returns when the stream is broken: no slice is that long.
 pub(super) const BROKEN: usize = usize::MAX;
 
-impl super::metrics::Metrics {
+impl Metrics {
     /// Writes what the socket takes of `bytes`, keeps what that tells about it, and returns how much went.
     #[inline]
     fn send<N: Net>(&mut self, net: &mut N, connection: &mut Connection<N::Socket>, bytes: &[u8]) -> usize {
@@ -247,6 +234,39 @@ impl super::metrics::Metrics {
     }
 }
 
+/// Queues what a socket did not take of a publication, or does what the policy says. Returns whether the peer is to be
+/// closed for it.
+fn queue<K>(
+    connection: &mut Connection<K>,
+    frame: Frame,
+    gone: usize,
+    config: &Config,
+    hub: &mut Hub,
+    now: Nanos,
+) -> bool {
+    let verdict = judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max);
+    let missed = &mut connection.missed;
+    match verdict {
+        Verdict::Queue => connection.queue.push(frame, gone),
+        Verdict::Drop => {
+            *missed = missed.saturating_add(frame.publications);
+            hub.unpaid(Unpaid::Dropped, &frame, now);
+        }
+        Verdict::Replace => {
+            connection.queue.drop_publications(|old| {
+                *missed = missed.saturating_add(old.publications);
+                hub.unpaid(Unpaid::Dropped, &old, now);
+            });
+            connection.queue.push(frame, 0);
+        }
+        Verdict::Close => {
+            hub.unpaid(Unpaid::Dropped, &frame, now);
+            connection.queue.drop_publications(|old| hub.unpaid(Unpaid::Dropped, &old, now));
+        }
+    }
+    verdict == Verdict::Close
+}
+
 impl Overflow {
     /// The notice that a peer gets, as a text message, when it has caught up after missing `missed` publications.
     pub(super) fn gap_notice(missed: u32) -> String {
@@ -255,7 +275,7 @@ impl Overflow {
 }
 
 /// Enters a frame that has been written.
-pub(super) fn paid(hub: &mut crate::hub::Hub, frame: &Frame, now: Nanos) {
+pub(super) fn paid(hub: &mut Hub, frame: &Frame, now: Nanos) {
     if frame.publications > 0 {
         let subscribers = u32::from(frame.entry != EntryId::NONE);
         hub.ledger.paid(frame.entry, subscribers, u64::from(frame.publications), now);

@@ -79,7 +79,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::Shutdown),
             // A request that is arriving is answered, if it arrives in time.
-            (Session::Http(Some(_)), Stage::Open) | (_, Stage::Closing | Stage::Finishing | Stage::Doomed) => {}
+            (Session::Http(Some(_)), Stage::Open)
+            | (_, Stage::Closing | Stage::Finishing | Stage::Doomed) => {}
         }
     }
 }

@@ -59,8 +59,11 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn head_timed_out(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         match &connection.session {
+            Session::Http(None) if connection.facts.requested => self.doom(id, Departure::Closed),
             Session::Http(None) => self.doom(id, Departure::HandshakeTimeout),
-            Session::Http(Some(_)) => self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout),
+            Session::Http(Some(_)) => {
+                self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout);
+            }
             Session::Ws(_) => {}
         }
     }

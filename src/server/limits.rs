@@ -13,6 +13,10 @@ pub const RECEIVE_BYTES: usize = 512 * 1024;
 /// (`stentor_accepts_cut_total`)
 pub const ACCEPTS_MAX: usize = 256;
 
+/// Connections let in beyond `connections_max`, to be told so with 503; whoever comes after them waits in the backlog.
+/// (`stentor_accepts_over_total`)
+pub const OVER_MAX: usize = 16;
+
 /// Wheel entries looked at in one turn. (`stentor_expiries_cut_total`)
 pub const EXPIRIES_MAX: usize = 4096;
 
@@ -30,6 +34,9 @@ pub const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Subscribers visited in one turn, all deliveries together. At 2 to 5 µs a send, this keeps a turn well under
 /// 5 ms.
 pub const DELIVERIES_MAX: usize = 512;
+
+/// Subscribers visited for one topic before it is the next one's turn.
+pub const SLICE_MAX: usize = 128;
 
 /// Bytes sent to subscribers in one turn: large messages make short slices.
 pub const DELIVERY_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,3 +1,62 @@
 //! The worker: connections, the phases of the turn, HTTP routes, metrics.
+//!
+//! Reading order: [`worker`] is the whole server as one function; then its phases in their order: [`accept`],
+//! [`receive`] with [`exchange`] (HTTP) and [`converse`] (WebSocket), [`expire`] with [`heartbeat`], [`deliver`] with
+//! [`overflow`], [`flush`] and [`reap`]. [`connection`], [`roster`] and [`send_queue`] are what they work on,
+//! [`limits`] holds every bound, [`departing`] ends it all.
+//!
+//! To run a server of your own, implement [`Service`](crate::service::Service):
+//!
+//! ```no_run
+//! use stentor::server::Server;
+//! use stentor::service::{Admission, Ctx, Kind, Request, Service};
+//!
+//! struct Shout;
+//!
+//! impl Service for Shout {
+//!     fn admit(&self, request: &Request<'_>) -> Admission<'_> {
+//!         if request.path == ["shout"] { Admission::accept(0) } else { Admission::NotFound }
+//!     }
+//!     fn opened(&mut self, ctx: &mut Ctx<'_>, _: &Request<'_>) {
+//!         ctx.join("square");
+//!     }
+//!     fn message(&mut self, ctx: &mut Ctx<'_>, _: Kind, payload: &[u8]) {
+//!         let loud = String::from_utf8_lossy(payload).to_uppercase();
+//!         let square = ctx.topic().expect("everybody joined the square");
+//!         ctx.publish(square, Kind::Text, loud.as_bytes());
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), stentor::server::Failure> {
+//!     Server::builder().listen("127.0.0.1:9001".parse().expect("an address")).service(Shout).run()
+//! }
+//! ```
 
+pub mod accept;
+pub mod config;
+pub mod connection;
+pub mod converse;
+pub mod deliver;
+pub mod departing;
+pub mod exchange;
+pub mod expire;
+pub mod exposition;
+pub mod flush;
+pub mod heartbeat;
+pub mod limits;
+pub mod metrics;
+pub mod overflow;
 pub mod pages;
+pub mod reap;
+pub mod receive;
+pub mod roster;
+pub mod routes;
+pub mod send_queue;
+pub mod start;
+pub mod worker;
+
+pub use crate::net::socket::Address;
+pub use crate::service::builtin::DefaultService;
+pub use config::{Config, Overflow};
+pub use start::{Builder, Failure, Server};
+pub use worker::{Turn, Worker};

@@ -40,9 +40,11 @@ mod tests {
 
     #[test]
     fn the_policy_decides_only_when_the_queue_is_full() {
-        for (policy, full) in
-            [(Overflow::Drop, Verdict::Drop), (Overflow::Newest, Verdict::Replace), (Overflow::Close, Verdict::Close)]
-        {
+        for (policy, full) in [
+            (Overflow::Drop, Verdict::Drop),
+            (Overflow::Newest, Verdict::Replace),
+            (Overflow::Close, Verdict::Close),
+        ] {
             assert_eq!(judge(policy, 0, 1000, 100), Verdict::Queue);
             assert_eq!(judge(policy, 60, 40, 100), Verdict::Queue);
             assert_eq!(judge(policy, 60, 41, 100), full);

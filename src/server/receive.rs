@@ -76,25 +76,22 @@ impl<N: Net, S: Service> Worker<N, S> {
             self.metrics.publishers_paused += 1;
             return self.list_readable(id);
         }
-        let mut held = connection.held.take();
-        if std::mem::take(&mut connection.facts.undecoded)
-            && let Some(held) = held.as_deref_mut()
-        {
-            self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
-            return self.keep(id, held_or_nothing(held), None);
-        }
-        match held.as_deref_mut() {
+        let is_undecoded = std::mem::take(&mut connection.facts.undecoded);
+        match connection.held.take() {
+            Some(mut held) if is_undecoded => {
+                self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
+                self.keep(id, Some(held), None);
+            }
+            Some(mut held) => {
+                self.make_room(id, &mut held);
+                let arrival = self.read(id, held.buffer.spare_mut());
+                self.arrived(id, arrival, Some(held), &mut []);
+            }
             None => {
                 let mut buffer = std::mem::take(&mut self.buffer);
                 let arrival = self.read(id, &mut buffer);
                 self.arrived(id, arrival, None, &mut buffer);
                 self.buffer = buffer;
-            }
-            Some(_) => {
-                let mut held = held.take().expect("it was just looked at");
-                self.make_room(id, &mut held);
-                let arrival = self.read(id, held.buffer.spare_mut());
-                self.arrived(id, arrival, Some(held), &mut []);
             }
         }
     }
@@ -247,9 +244,4 @@ impl<K> Connection<K> {
 /// received, so the announced is believed only as far as it doubles what came, or to a fixed bound.
 fn room_for(missing: usize, have: usize) -> usize {
     missing.clamp(ROOM_BYTES_MIN / 16, have.max(AHEAD_BYTES_MAX))
-}
-
-fn held_or_nothing(held: &mut Held) -> Option<Box<Held>> {
-    let buffer = std::mem::take(&mut held.buffer);
-    Some(Box::new(Held { buffer, cursor: held.cursor }))
 }

@@ -20,6 +20,7 @@ pub struct SendQueue {
     gone: u32,
     bytes: u32,
     /// Behind the front; the box keeps an idle connection small.
+    #[expect(clippy::box_collection)]
     rest: Option<Box<VecDeque<Frame>>>,
 }
 
@@ -44,7 +45,9 @@ impl SendQueue {
         }
         self.bytes += frame.len() as u32;
         let urgent = if self.gone == 0 { self.front.replace(frame) } else { Some(frame) };
-        self.rest.get_or_insert_default().extend_front(urgent);
+        if let Some(urgent) = urgent {
+            self.rest.get_or_insert_default().push_front(urgent);
+        }
     }
 
     /// Whether nothing waits.
@@ -93,7 +96,8 @@ impl SendQueue {
             }
             left -= missing;
             self.gone = 0;
-            if let Some(frame) = std::mem::replace(&mut self.front, self.next()) {
+            let next = self.next();
+            if let Some(frame) = std::mem::replace(&mut self.front, next) {
                 done(frame);
             }
         }
@@ -138,19 +142,6 @@ impl SendQueue {
             self.rest = None;
         }
         next
-    }
-}
-
-/// `VecDeque` has no such thing of its own.
-trait ExtendFront {
-    fn extend_front(&mut self, frames: Option<Frame>);
-}
-
-impl ExtendFront for VecDeque<Frame> {
-    fn extend_front(&mut self, frame: Option<Frame>) {
-        if let Some(frame) = frame {
-            self.push_front(frame);
-        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The worker: the whole server as one function of named phases. Start reading here.
+//! The worker: the whole server as one function of named phases.
 //!
-//! Each phase borrows what it needs, finishes, and hands on a list. No callback runs inside another borrow, and
+//! Start reading here, at [`Worker::turn`]. Each phase borrows what it needs, finishes, and hands on a list. No callback runs inside another borrow, and
 //! nothing is freed in the middle of a phase. Reading comes first and fills the outbox; delivering after *all* reads
 //! lets what one peer is owed leave in one write; reaping comes last, so that no slot is reused while an event of
 //! this turn still names it. A phase that runs out of budget leaves its remainder listed, and the next wait does not
@@ -55,6 +55,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) knocking: Vec<bool>,
     /// Nobody is accepted before this moment: the system has nothing left.
     pub(super) accept_again: Option<Nanos>,
+    /// The log has said that the limit of connections is near.
+    pub(super) is_crowded: bool,
     /// When our last own stall ended.
     pub(super) awake_since: Tick,
     /// Saying goodbye to everybody.
@@ -98,6 +100,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             doomed: Vec::new(),
             knocking,
             accept_again: None,
+            is_crowded: false,
             awake_since: Tick::of(now),
             farewell: None,
             housekeeping: now + HOUSEKEEPING,

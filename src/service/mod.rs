@@ -20,7 +20,7 @@ use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::hub::Hub;
 pub use crate::hub::topics::TopicId;
-pub use crate::ws::{CloseCode, Kind};
+pub use crate::hub::{CloseCode, Kind};
 
 /// What a server does with its peers. Implement it to build a server of your own.
 ///

@@ -4,7 +4,7 @@
 //! size hears the same messages. The marker's intended time is that of the schedule, so what a receiver measures
 //! includes any delay of ours.
 //!
-//! Invariants: a source exists while somebody listens; after a stall at most [`BURST_MAX`] messages are made up
+//! Invariants: a source exists while somebody listens; after a stall at most `BURST_MAX` messages are made up
 //! for at once, and the schedule then goes on from the present.
 
 use super::{Admission, CloseCode, Ctx, Kind, Request, TopicId};

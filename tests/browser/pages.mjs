@@ -89,11 +89,24 @@ test("chat: two tabs hear who enters (blue), speaks (black), leaves (red)", asyn
   const [red, green, blue] = channels(await colour(ann, "leave"));
   assert.ok(red > 200 && green === 0 && blue === 0, "who leaves is red");
 
-  await ann.getByLabel("Your name").fill("anna");
-  await ann.getByLabel("Your name").press("Enter");
-  await line(ann, "anna comes in");
-  assert.match(ann.url(), /\?name=anna$/);
   await ann.finish();
+});
+
+test("chat: another name is one line away, and the same name can be had again", async () => {
+  const page = await open("/chat/names");
+  await until("a given name", async () => /^user\d+ comes in$/.test(await page.locator("#log li").first().textContent()));
+  const join = async (name) => {
+    await page.getByLabel("Your name").fill(name);
+    await page.getByLabel("Your name").press("Enter");
+  };
+  await join("ann");
+  await line(page, "ann comes in");
+  assert.match(page.url(), /\?name=ann$/);
+  await join("ann");
+  const entries = page.locator("#log .enter");
+  await until("a third entry", async () => (await entries.count()) === 3);
+  assert.equal(await entries.last().textContent(), "ann comes in");
+  await page.finish();
 });
 
 test("chat: without a name the server gives one, and its texts are JSON with keys in order", async () => {

@@ -264,7 +264,10 @@ mod tests {
         }
         let bytes = home(&fanout);
         let merged = merge(std::iter::once(&bytes[..])).expect("whole");
-        assert_eq!(merged[0].times_ns([1, 500, 950, 1_000]), [Some(1_001), Some(1_500), Some(1_950), Some(2_000)]);
+        assert_eq!(
+            merged[0].times_ns([1, 500, 950, 1_000]),
+            [Some(1_001), Some(1_500), Some(1_950), Some(2_000)]
+        );
         assert_eq!((merged.len(), merged[0].count, merged[0].intended_ns), (1, 1_000, 100));
     }
 

@@ -11,8 +11,8 @@ use crate::engine::fanout::{self, Merged, rank_of};
 use crate::engine::results::{Counts, LoopResult, Times};
 use crate::plan::{Model, Plan};
 use crate::report::{
-    Connect, Cost, Deliveries, Env, Fanout, Generator, Histograms, Latencies, Latency, Messages, Report, Run, SCHEMA,
-    SeriesRow, Server, Spread, Thread,
+    Connect, Cost, Deliveries, Env, Fanout, Generator, Histograms, Latencies, Latency, Messages, Report, Run,
+    SCHEMA, SeriesRow, Server, Spread, Thread,
 };
 use crate::units::NS_PER_S;
 use std::collections::BTreeMap;
@@ -246,13 +246,17 @@ fn generator(plan: &Plan, results: &[LoopResult], whole: &Whole) -> Generator {
     let ratio = |cpu_ns: u64, wall_ns: u64| cpu_ns as f64 / wall_ns.max(1) as f64;
     let threads: Vec<_> = results
         .iter()
-        .map(|result| Thread { name: result.name.clone(), cpu_ratio: ratio(result.cpu_ns, result.measured_ns) })
+        .map(|result| Thread {
+            name: result.name.clone(),
+            cpu_ratio: ratio(result.cpu_ns, result.measured_ns),
+        })
         .collect();
     // Loops of one process see the same memory: one of them speaks for it.
     let per_process = || results.chunks(plan.threads as usize);
     let connected: u64 = per_process().map(|loops| max(loops, |result| result.rss_connected_bytes)).sum();
-    let before: u64 =
-        per_process().map(|loops| loops.iter().map(|result| result.rss_before_bytes).min().unwrap_or(0)).sum();
+    let before: u64 = per_process()
+        .map(|loops| loops.iter().map(|result| result.rss_before_bytes).min().unwrap_or(0))
+        .sum();
     let counts = &whole.counts;
     Generator {
         cpu_ratio: ratio(whole.cpu_ns, whole.measured_ns),
@@ -263,7 +267,11 @@ fn generator(plan: &Plan, results: &[LoopResult], whole: &Whole) -> Generator {
         threads,
         loop_lag_ns: Latency::of(&whole.loop_lag.0),
         receive_lag_ns: Latency::of(&whole.receive_lag.0),
-        schedule_kept_ratio: if counts.planned == 0 { 1.0 } else { counts.on_time as f64 / counts.planned as f64 },
+        schedule_kept_ratio: if counts.planned == 0 {
+            1.0
+        } else {
+            counts.on_time as f64 / counts.planned as f64
+        },
     }
 }
 
@@ -282,7 +290,8 @@ mod tests {
     use clap::Parser;
 
     fn plan(line: &str) -> Plan {
-        let cli = Cli::try_parse_from(std::iter::once("loadgen").chain(line.split_whitespace())).expect("known flags");
+        let cli = Cli::try_parse_from(std::iter::once("loadgen").chain(line.split_whitespace()))
+            .expect("known flags");
         Plan::new(&cli.run).expect("valid")
     }
 
@@ -302,7 +311,13 @@ mod tests {
         let counts = Counts { connected, sent, planned: sent, received, received_self, ..Counts::default() };
         let mut delivery = Times::default();
         delivery.record_n(1_000_000, received);
-        LoopResult { counts, delivery, measured_ns: NS_PER_S, ended_ns: 10_000_000_000, ..LoopResult::default() }
+        LoopResult {
+            counts,
+            delivery,
+            measured_ns: NS_PER_S,
+            ended_ns: 10_000_000_000,
+            ..LoopResult::default()
+        }
     }
 
     #[test]

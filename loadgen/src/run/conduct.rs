@@ -169,7 +169,8 @@ impl Conductor<'_> {
         let expected = if self.plan.is_broadcast() { sent * self.connected } else { sent };
         // A server that leaves senders out owes one less of each.
         let without_self = expected.saturating_sub(if self.plan.is_broadcast() { sent } else { 0 });
-        let complete = received == expected || received == without_self && sum(|loop_| loop_.received_self) == 0;
+        let complete =
+            received == expected || received == without_self && sum(|loop_| loop_.received_self) == 0;
         backlog == 0 && complete
     }
 

@@ -41,16 +41,14 @@ function connect() {
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
   status("connecting …");
-  const mine = new WebSocket(url);
-  socket = mine;
-  mine.onopen = () => {
+  socket = new WebSocket(url);
+  socket.onopen = () => {
     failures = 0;
     status("connected");
     byId("send").disabled = false;
   };
-  mine.onmessage = receive;
-  mine.onclose = (event) => {
-    if (socket !== mine) return; // left on purpose, for another name
+  socket.onmessage = receive;
+  socket.onclose = (event) => {
     byId("send").disabled = true;
     // Doubling with a random part: a thousand pages must not come back at the same instant.
     const wait = Math.min(WAIT_MAX_MS, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
@@ -59,6 +57,14 @@ function connect() {
     status(`not connected (${why}); trying again in ${(wait / 1000).toFixed(1)} s`, true);
     timer = setTimeout(connect, wait);
   };
+}
+
+// Leaves before it comes again: until then the room takes the old name for somebody else's.
+function rejoin() {
+  byId("send").disabled = true;
+  if (socket.readyState === WebSocket.CLOSED) return connect();
+  socket.onclose = connect;
+  socket.close(1000);
 }
 
 byId("say").addEventListener("submit", (event) => {
@@ -77,9 +83,7 @@ byId("join").addEventListener("submit", (event) => {
   if (name) url.searchParams.set("name", name);
   else url.searchParams.delete("name");
   history.replaceState(null, "", url);
-  const old = socket;
-  connect();
-  old.close(1000);
+  rejoin();
   byId("text").focus();
 });
 

@@ -1,0 +1,290 @@
+//! Many upgraded connections behind one epoll, and the judging of what they receive.
+//!
+//! Connecting is blocking and in lots: on the loopback a connect is done when it returns, and a lot's answers
+//! are ready when they are asked for. From then on everything is edge-triggered, as in the servers.
+//!
+//! Invariants: what a client has received and still has to send are two numbers, since all frames of a sample
+//! are alike; `missing` is the sum over all clients and zero exactly when everything due has come.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::time::Duration;
+
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+use super::{Failure, PATIENCE, frames};
+
+/// Connections that are begun before the first of them is waited for; well below every backlog.
+const LOT: usize = 128;
+/// Connections from one source address: the default port range has 28 232.
+const PER_SOURCE: usize = 20_000;
+const RECEIVE_BYTES: usize = 256 * 1024;
+/// Few, so that nobody's answer waits long for others to be read.
+const EVENTS_MAX: usize = 64;
+
+/// How closely the received bytes are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Every byte is compared with what is due.
+    Nothing,
+    /// Only the lengths count: the floor sends any bytes.
+    Contents,
+}
+
+/// Upgraded connections to one server.
+pub struct Fleet {
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
+    trust: Trust,
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+    frame_bytes: usize,
+    missing: u64,
+}
+
+struct Client {
+    socket: OwnedFd,
+    /// Bytes received in this sample.
+    received: u64,
+    /// Bytes of this client's frames that its socket buffer has not taken yet.
+    unsent: u64,
+}
+
+impl Fleet {
+    /// Connects and upgrades `count` clients.
+    ///
+    /// # Errors
+    /// When the system refuses a socket or the server an upgrade.
+    pub fn connect(server: SocketAddrV4, path: &str, count: usize, trust: Trust) -> Result<Self, Failure> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let mut fleet = Self {
+            epoll,
+            clients: Vec::with_capacity(count),
+            events: Vec::with_capacity(EVENTS_MAX),
+            buffer: vec![0; RECEIVE_BYTES],
+            trust,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            frame_bytes: 0,
+            missing: 0,
+        };
+        fleet.grow(server, path, count)?;
+        Ok(fleet)
+    }
+
+    /// Adds `count` clients to those that are there.
+    ///
+    /// # Errors
+    /// As [`Fleet::connect`].
+    pub fn grow(&mut self, server: SocketAddrV4, path: &str, count: usize) -> Result<(), Failure> {
+        let request = frames::request(path);
+        let end = self.clients.len() + count;
+        while self.clients.len() < end {
+            let begun = self.clients.len();
+            let lot: Vec<TcpStream> = (begun..end.min(begun + LOT))
+                .map(|index| open(server, index / PER_SOURCE, &request))
+                .collect::<io::Result<_>>()?;
+            for mut stream in lot {
+                await_upgrade(&mut stream)?;
+                stream.set_nonblocking(true)?;
+                let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+                let index = EventData::new_u64(self.clients.len() as u64);
+                epoll::add(&self.epoll, &stream, index, interest)?;
+                self.clients.push(Client { socket: stream.into(), received: 0, unsent: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections in this fleet.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Starts a sample: from here on messages have `size` bytes, and a client may be given `frames_max` of
+    /// them to send at once.
+    pub(super) fn begin(&mut self, size: usize, frames_max: usize) {
+        let (ours, theirs) = (frames::from_client(size), frames::from_server(size));
+        self.frame_bytes = theirs.len();
+        self.incoming = theirs.repeat(RECEIVE_BYTES / theirs.len() + 2);
+        self.outgoing = ours.repeat(frames_max);
+        self.missing = 0;
+        for client in &mut self.clients {
+            (client.received, client.unsent) = (0, 0);
+        }
+    }
+
+    /// From now on `messages` more are due at each of `clients` connections.
+    pub(super) fn expect(&mut self, messages: u64, clients: u64) {
+        self.missing += messages * clients * self.frame_bytes as u64;
+    }
+
+    /// Whether everything due has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Gives a client `messages` more to send, in one write as far as its socket takes them.
+    pub(super) fn send(&mut self, client: usize, messages: usize) -> Result<(), Failure> {
+        let bytes = messages * (self.frame_bytes + 4);
+        self.clients[client].unsent += bytes as u64;
+        self.flush(client)
+    }
+
+    /// Waits for events and reads what has come; `heard(self, client, messages)` is told of every read that
+    /// completed messages.
+    pub(super) fn pump(
+        &mut self,
+        mut heard: impl FnMut(&mut Self, usize, usize) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let patience = Timespec::try_from(PATIENCE).expect("seconds fit");
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&patience)) {
+            Ok(0) => return Err(Failure::Lost { bytes: self.missing }),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events.drain(..) {
+            let (flags, data) = (event.flags, event.data);
+            let client = usize::try_from(data.u64()).expect("we registered an index");
+            if flags.contains(EventFlags::OUT) {
+                self.flush(client)?;
+            }
+            if flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+                self.receive(client, &mut heard)?;
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// Ends a sample: every client must have received exactly `messages`.
+    pub(super) fn finish(&self, messages: impl Fn(usize) -> u64) -> Result<(), Failure> {
+        for (index, client) in self.clients.iter().enumerate() {
+            if client.received != messages(index) * self.frame_bytes as u64 {
+                return Err(Failure::Wrong { client: index, at_bytes: client.received });
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        client: usize,
+        heard: &mut impl FnMut(&mut Self, usize, usize) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            let socket = &self.clients[client].socket;
+            let count = match rustix::net::recv(socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {
+                Ok((_, 0)) | Err(Errno::CONNRESET) => return Err(Failure::Closed { client }),
+                Ok((_, count)) => count,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let messages = self.judge(client, count)?;
+            if messages > 0 {
+                heard(self, client, messages)?;
+            }
+            if count < RECEIVE_BYTES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares what came with what is due, and says how many messages it completed.
+    fn judge(&mut self, client: usize, count: usize) -> Result<usize, Failure> {
+        let before = self.clients[client].received;
+        let wrong = Failure::Wrong { client, at_bytes: before };
+        if self.frame_bytes == 0 || count as u64 > self.missing {
+            return Err(wrong);
+        }
+        let frame = self.frame_bytes as u64;
+        let offset = usize::try_from(before % frame).expect("less than a frame");
+        let due = &self.incoming[offset..offset + count];
+        if self.trust == Trust::Nothing && self.buffer[..count] != *due {
+            return Err(wrong);
+        }
+        self.missing -= count as u64;
+        self.clients[client].received += count as u64;
+        Ok((offset + count) / self.frame_bytes)
+    }
+
+    fn flush(&mut self, client: usize) -> Result<(), Failure> {
+        let frame = self.frame_bytes as u64 + 4;
+        let client = &mut self.clients[client];
+        while client.unsent > 0 {
+            // The stream of a client is one frame repeated: what is unsent tells where in it we stand.
+            let begun = usize::try_from((frame - client.unsent % frame) % frame).expect("less than a frame");
+            let piece =
+                (self.outgoing.len() - begun).min(usize::try_from(client.unsent).unwrap_or(usize::MAX));
+            let bytes = &self.outgoing[begun..begun + piece];
+            match rustix::net::send(&client.socket, bytes, SendFlags::NOSIGNAL) {
+                Ok(count) => client.unsent -= count as u64,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Raises this process's soft descriptor limit to the hard one; children inherit it. Returns the limit.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // Raising to the hard limit is always allowed; if not, what we have is what we have.
+    let reached = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    reached.unwrap_or(u64::MAX)
+}
+
+/// Connects from 127.0.0.(2 + source) and sends the request. The port is chosen only at connect, where the
+/// kernel can take any that is free *towards this server*, also one that still waits out its last use.
+pub(super) fn open(server: SocketAddrV4, source: usize, request: &[u8]) -> io::Result<TcpStream> {
+    let last = u8::try_from(2 + source % 200).expect("at most 201");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.connect(&SocketAddr::V4(server).into())?;
+    let mut stream = TcpStream::from(socket);
+    stream.write_all(request)?;
+    Ok(stream)
+}
+
+/// Reads up to the end of the response's head, and not a byte more.
+pub(super) fn await_upgrade(stream: &mut TcpStream) -> Result<(), Failure> {
+    const HEAD_MAX: usize = 4096;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut head = [0; HEAD_MAX];
+    let mut filled = 0;
+    while !head[..filled].ends_with(b"\r\n\r\n") {
+        // Nothing is published before all are connected, so nothing follows the head.
+        match stream.read(&mut head[filled..])? {
+            0 => return Err(Failure::Refused("closed before the answer was whole".into())),
+            count => filled += count,
+        }
+    }
+    let text = String::from_utf8_lossy(&head[..filled]);
+    if text.starts_with("HTTP/1.1 101 ") && text.contains(frames::ACCEPT) {
+        return Ok(());
+    }
+    Err(Failure::Refused(text.lines().next().unwrap_or_default().to_owned()))
+}

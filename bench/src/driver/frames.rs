@@ -1,0 +1,104 @@
+//! The bytes the driver sends and expects: one request, one response, one frame repeated.
+//!
+//! Everything is encoded once, before the clock runs. The frames are written here by hand and not by
+//! stentor's own encoder, so that a mistake in it cannot hide behind the same mistake in its judge.
+//!
+//! Invariants: every client frame of one experiment is alike, so a position in a stream tells its byte.
+
+/// The key of RFC 6455 §1.3, and below its answer: a fixed pair lets even the floor answer rightly.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The `Sec-WebSocket-Accept` that belongs to the driver's key (RFC 6455 §1.3).
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A whole response to the driver's request.
+pub const RESPONSE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// Not zero: unmasking must be done and not skipped.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const BINARY_FIN: u8 = 0x82;
+const MASKED: u8 = 0x80;
+
+/// The upgrade request for a path.
+pub fn request(path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A masked binary frame of `size` payload bytes, as a client sends it (RFC 6455 §5.2, §5.3).
+pub fn from_client(size: usize) -> Vec<u8> {
+    let mut frame = header(size, MASKED);
+    frame.extend(MASK);
+    frame.extend((0..size).map(|at| payload_byte(at) ^ MASK[at % 4]));
+    frame
+}
+
+/// The same message as a server sends it: not masked.
+pub fn from_server(size: usize) -> Vec<u8> {
+    let mut frame = header(size, 0);
+    frame.extend((0..size).map(payload_byte));
+    frame
+}
+
+/// Length of the client frame that `bytes` begin with; `None` if the header is not whole.
+pub fn client_frame_bytes(bytes: &[u8]) -> Option<u32> {
+    let (header, payload) = match *bytes.get(1)? & !MASKED {
+        126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+        short => (2, u64::from(short)),
+    };
+    u32::try_from(payload + header + MASK.len() as u64).ok()
+}
+
+fn payload_byte(at: usize) -> u8 {
+    (at.wrapping_mul(31).wrapping_add(at >> 8) & 0xff) as u8
+}
+
+fn header(size: usize, masked: u8) -> Vec<u8> {
+    let mut bytes = vec![BINARY_FIN];
+    if let Ok(short @ 0..=125) = u8::try_from(size) {
+        bytes.push(masked | short);
+    } else if let Ok(medium) = u16::try_from(size) {
+        bytes.push(masked | 126);
+        bytes.extend(medium.to_be_bytes());
+    } else {
+        bytes.push(masked | 127);
+        bytes.extend((size as u64).to_be_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_message_differ_by_the_key_alone() {
+        for size in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+            let (client, server) = (from_client(size), from_server(size));
+            assert_eq!(client.len(), server.len() + 4);
+            assert_eq!(client_frame_bytes(&client), u32::try_from(client.len()).ok());
+            let unmasked: Vec<u8> = client[client.len() - size..]
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| byte ^ MASK[at % 4])
+                .collect();
+            assert_eq!(unmasked, server[server.len() - size..]);
+        }
+    }
+
+    #[test]
+    fn a_cut_header_has_no_length_yet() {
+        let frame = from_client(70_000);
+        assert!((0..10).all(|cut| client_frame_bytes(&frame[..cut]).is_none()));
+    }
+
+    #[test]
+    fn the_response_answers_the_key() {
+        assert!(std::str::from_utf8(RESPONSE).unwrap().contains(ACCEPT));
+    }
+}

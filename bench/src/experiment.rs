@@ -1,0 +1,308 @@
+//! What is asked of the servers, in which order, how often: the plan of a run and its execution.
+//!
+//! Servers are measured in turn, A B C A B C, and never one after the other's rounds: what the neighbours of a
+//! shared machine do over minutes then meets all of them alike, and ratios are taken within a round.
+//!
+//! Invariants: every session is a fresh server process; every cell of a session is warmed up first; a failure
+//! spoils the cells of its own session and is reported where the number would stand.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::driver::{self, Failure, Fleet, Sample, Trust};
+use crate::server::{Contestant, Cores, Running};
+
+/// The questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Question {
+    /// Processor time per delivery of a broadcast.
+    Fanout,
+    /// Processor time per echoed message.
+    Echo,
+    /// Processor time per connection upgraded and closed.
+    Handshake,
+    /// Own memory per idle connection.
+    Idle,
+    /// How long an echo takes while a publication goes to everybody.
+    Amid,
+}
+
+impl Question {
+    /// All of them, in the order they are asked.
+    pub const ALL: [Self; 5] = [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid];
+
+    /// What a result is counted in.
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Fanout => "µs per delivery",
+            Self::Echo => "µs per message",
+            Self::Handshake => "µs per handshake",
+            Self::Idle => "bytes per connection",
+            Self::Amid => "ms, 99.9 % of echoes amid publications",
+        }
+    }
+}
+
+/// One number to find: a question with its sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// What is asked.
+    pub question: Question,
+    /// Connections; those under way at once for handshakes, the most for idle memory.
+    pub clients: usize,
+    /// Payload of a message in bytes.
+    pub size_bytes: usize,
+    /// Messages per burst (fan-out), messages in flight per client (echo), else 1.
+    pub width: usize,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clients = Thousands(self.clients, "k", 1000);
+        let size = Thousands(self.size_bytes, "Ki", 1024);
+        match self.question {
+            Question::Fanout if self.width == 1 && self.size_bytes == 64 => write!(f, "{clients}"),
+            Question::Fanout if self.size_bytes == 64 => write!(f, "{clients}, burst {}", self.width),
+            Question::Fanout => write!(f, "{clients} × {size}B, burst {}", self.width),
+            Question::Echo if self.size_bytes != 64 => write!(f, "{clients} × {size}B"),
+            Question::Echo if self.width > 1 => write!(f, "{clients}, {} in flight", self.width),
+            Question::Echo => write!(f, "{clients} clients"),
+            Question::Handshake => write!(f, "{clients} at once"),
+            Question::Idle => write!(f, "up to {clients}"),
+            Question::Amid => write!(f, "{clients}"),
+        }
+    }
+}
+
+struct Thousands(usize, &'static str, usize);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, unit, base) = *self;
+        if number >= base && number.is_multiple_of(base) {
+            write!(f, "{}{unit}", number / base)
+        } else {
+            write!(f, "{number}")
+        }
+    }
+}
+
+/// Cells that share one server process and its connections.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// What is asked.
+    pub question: Question,
+    /// Connections.
+    pub clients: usize,
+    /// Measured one after the other.
+    pub cells: Vec<Cell>,
+}
+
+/// A whole run, with nothing left to decide.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who takes part, in the order of the tables.
+    pub contestants: Vec<Contestant>,
+    /// What is measured.
+    pub sessions: Vec<Session>,
+    /// How often everybody has their turn.
+    pub rounds: usize,
+    /// How long one measurement lasts.
+    pub duration: Duration,
+    /// Where server and driver run.
+    pub cores: Option<Cores>,
+}
+
+/// One number found, or why not.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// For what.
+    pub cell: Cell,
+    /// The contestant's name.
+    pub server: String,
+    /// Counted from 0.
+    pub round: usize,
+    /// In the unit of the question: the server's own processor time in µs, or bytes.
+    pub value: Option<f64>,
+    /// Wall time in µs per operation; absent for memory.
+    pub wall_us: Option<f64>,
+    /// What went wrong.
+    pub failure: Option<String>,
+}
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// What the project's documents quote.
+    Full,
+    /// Few connections: shows that everything runs.
+    Quick,
+    /// So many connections, wherever their number matters.
+    Clients(usize),
+}
+
+/// The sessions of a question.
+pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
+    const SMALL: [(usize, usize); 3] = [(64, 1), (64, 16), (64, 100)];
+    const LARGE: [(usize, usize); 2] = [(16 << 10, 1), (1 << 20, 1)];
+    let session = |clients: usize, cells: &[(usize, usize)]| Session {
+        question,
+        clients,
+        cells: cells
+            .iter()
+            .map(|&(size_bytes, width)| Cell { question, clients, size_bytes, width })
+            .collect(),
+    };
+    match (question, scale) {
+        (Question::Fanout, Scale::Full) => vec![
+            session(1000, &SMALL),
+            session(10_000, &[SMALL[0], SMALL[1], SMALL[2], (1024, 1), (1024, 100)]),
+            session(18_000, &[SMALL[0], SMALL[2]]),
+        ],
+        (Question::Fanout, Scale::Quick) => vec![session(1000, &SMALL)],
+        (Question::Fanout, Scale::Clients(clients)) => vec![session(clients, &SMALL)],
+        (Question::Echo, Scale::Full) => {
+            vec![session(100, &SMALL[..2]), session(10_000, &SMALL[..1]), session(10, &LARGE)]
+        }
+        (Question::Echo, Scale::Quick) => vec![session(100, &SMALL[..2]), session(10, &LARGE)],
+        (Question::Echo, Scale::Clients(clients)) => vec![session(clients, &SMALL[..2])],
+        (Question::Handshake, _) => vec![session(driver::HANDSHAKES_AT_ONCE, &[(0, 1)])],
+        (Question::Idle, Scale::Full) => vec![session(18_000, &[(0, 1)])],
+        (Question::Idle, Scale::Quick) => vec![session(2000, &[(0, 1)])],
+        (Question::Idle, Scale::Clients(clients)) => vec![session(clients, &[(0, 1)])],
+        (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
+        (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
+        (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],
+    }
+}
+
+/// Executes a plan; `report` hears of every finding as it is made.
+pub fn run(plan: &Plan, mut report: impl FnMut(&Finding)) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for session in &plan.sessions {
+        for round in 0..plan.rounds {
+            for contestant in plan.contestants.iter().filter(|contestant| takes_part(contestant, session)) {
+                let found = hold(plan, session, contestant);
+                for (at, &cell) in session.cells.iter().enumerate() {
+                    let finding = finding(cell, contestant, round, found.get(at));
+                    report(&finding);
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// The two floors differ only in how they publish.
+fn takes_part(contestant: &Contestant, session: &Session) -> bool {
+    contestant.name != "floor-batch" || session.question == Question::Fanout
+}
+
+/// Value and wall time of one cell, or why there is none.
+type Found = Result<(f64, Option<f64>), String>;
+
+fn finding(cell: Cell, contestant: &Contestant, round: usize, found: Option<&Found>) -> Finding {
+    let (value, wall_us, failure) = match found {
+        Some(Ok((value, wall_us))) => (Some(*value), *wall_us, None),
+        Some(Err(failure)) => (None, None, Some(failure.clone())),
+        None => (None, None, Some("not reached".to_owned())),
+    };
+    Finding { cell, server: contestant.name.clone(), round, value, wall_us, failure }
+}
+
+/// One server process from start to end; stops at the first failure.
+fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
+    let running = match Running::start(contestant, plan.cores) {
+        Ok(running) => running,
+        Err(error) => return vec![Err(error.to_string())],
+    };
+    let mut found = Vec::new();
+    let outcome = match session.question {
+        Question::Fanout | Question::Echo => messages(plan, session, contestant.trust, &running, &mut found),
+        Question::Handshake => handshakes(plan, &running, &mut found),
+        Question::Idle => idle(session, contestant.trust, &running, &mut found),
+        Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
+    };
+    if let Err(failure) = outcome {
+        found.push(Err(failure.to_string()));
+    }
+    found
+}
+
+fn messages(
+    plan: &Plan,
+    session: &Session,
+    trust: Trust,
+    running: &Running,
+    found: &mut Vec<Found>,
+) -> Result<(), Failure> {
+    let path = if session.question == Question::Echo { "/echo" } else { "/broadcast" };
+    let mut fleet = Fleet::connect(running.address(), path, session.clients, trust)?;
+    for cell in &session.cells {
+        let mut measure = |duration| match session.question {
+            Question::Echo => driver::echo(&mut fleet, cell.size_bytes, cell.width, duration),
+            Question::Fanout | Question::Handshake | Question::Idle | Question::Amid => {
+                driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration)
+            }
+        };
+        measure(plan.duration / 4)?;
+        found.push(Ok(per_operation(running, || measure(plan.duration))?));
+    }
+    Ok(())
+}
+
+fn handshakes(plan: &Plan, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
+    let measure = |duration| driver::handshake(running.address(), "/echo", duration);
+    measure(plan.duration / 4)?;
+    found.push(Ok(per_operation(running, || measure(plan.duration))?));
+    Ok(())
+}
+
+/// The slope between two numbers of connections, so that what a server needs for itself drops out.
+fn idle(session: &Session, trust: Trust, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
+    const REST: Duration = Duration::from_millis(500);
+    let few = session.clients / 8;
+    let mut fleet = Fleet::connect(running.address(), "/broadcast", few, trust)?;
+    thread::sleep(REST);
+    let before = running.anonymous_bytes();
+    fleet.grow(running.address(), "/broadcast", session.clients - few)?;
+    thread::sleep(REST);
+    let grown = running.anonymous_bytes().saturating_sub(before);
+    found.push(Ok((grown as f64 / (session.clients - few) as f64, None)));
+    Ok(())
+}
+
+/// Seen from outside: the wall time that only one of a thousand echoes exceeded.
+fn amid(
+    plan: &Plan,
+    session: &Session,
+    trust: Trust,
+    running: &Running,
+    found: &mut Vec<Found>,
+) -> Result<(), Failure> {
+    let mut fleet = Fleet::connect(running.address(), "/broadcast", session.clients, trust)?;
+    let mut probe = driver::Probe::connect(running.address())?;
+    driver::amid(&mut fleet, &mut probe, plan.duration / 4)?;
+    let mut waits = driver::amid(&mut fleet, &mut probe, plan.duration)?;
+    waits.sort_unstable();
+    let worst = waits.get((waits.len() * 999).div_ceil(1000).saturating_sub(1));
+    let value = worst.map(|wait| (wait.as_secs_f64() * 1e3, None));
+    found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
+    Ok(())
+}
+
+fn per_operation(
+    running: &Running,
+    measure: impl FnOnce() -> Result<Sample, Failure>,
+) -> Result<(f64, Option<f64>), Failure> {
+    let before = running.cpu_ns();
+    let sample = measure()?;
+    let spent = running.cpu_ns().saturating_sub(before);
+    let operations = sample.operations as f64;
+    Ok((spent as f64 / 1e3 / operations, Some(sample.wall.as_secs_f64() * 1e6 / operations)))
+}

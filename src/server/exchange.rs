@@ -1,0 +1,305 @@
+//! HTTP on the way to a WebSocket, or instead of one: requests in, answers out, in order.
+//!
+//! A head is scanned as it arrives and parsed once, when it is whole; an idle connection keeps nothing of it. Requests
+//! that come in one piece are answered one after another; how many at once is bounded by what may wait in the outbox.
+//!
+//! Invariants: every request gets exactly one answer; after a refusal nothing more is read.
+
+use std::borrow::Cow;
+
+use super::connection::{Exchange, Posting, Session, Stage};
+use super::heartbeat::jittered;
+use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
+use super::routes::{Answer, route};
+use super::worker::Worker;
+use crate::base::id::ConnId;
+use crate::base::tick::Tick;
+use crate::http::{HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
+use crate::net::Net;
+use crate::service::{self, Admission, Ctx, Departure, Service};
+use crate::ws::handshake::{Offer, encode_response};
+use crate::ws::{self, Cursor, Decoder, Kind, Role};
+
+/// What a request comes to.
+pub(super) enum Reaction {
+    /// It has been answered; another may follow.
+    Answered,
+    /// Its body is to come.
+    Body(Posting),
+    /// It is a WebSocket now.
+    Upgraded,
+    /// The connection ends after the answer.
+    Ended,
+}
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Serves the requests in `bytes` from where `cursor` stands.
+    pub(super) fn exchange(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
+        loop {
+            let from = cursor.next();
+            let Some(connection) = self.roster.get(id) else { return };
+            if connection.stage != Stage::Open || from == bytes.len() {
+                return;
+            }
+            if self.hub.outbox.len() > OUTBOX_BYTES_MAX {
+                connection.facts.undecoded = true;
+                return;
+            }
+            let Session::Http(exchange) = &mut connection.session else { return };
+            let reaction = match exchange.take().map(|exchange| *exchange) {
+                Some(Exchange::Posting(posting)) => self.take_body(id, posting, &bytes[from..], cursor),
+                Some(Exchange::Head(scan)) => self.take_head(id, scan, &bytes[from..], cursor),
+                None => {
+                    self.await_rest(id);
+                    self.take_head(id, HeadScan::new(), &bytes[from..], cursor)
+                }
+            };
+            match reaction {
+                Some(Reaction::Answered) => self.rest(id),
+                Some(Reaction::Body(posting)) => self.park(id, Exchange::Posting(posting)),
+                Some(Reaction::Upgraded | Reaction::Ended) | None => return,
+            }
+        }
+    }
+
+    /// Continues with a head; `None` if it is still not whole.
+    fn take_head(
+        &mut self,
+        id: ConnId,
+        mut scan: HeadScan,
+        bytes: &[u8],
+        cursor: &mut Cursor,
+    ) -> Option<Reaction> {
+        match scan.scan(bytes, &self.config.http) {
+            Ok(None) => {
+                self.park(id, Exchange::Head(scan));
+                None
+            }
+            Ok(Some(len)) => {
+                *cursor = Cursor::behind(cursor.next() + len);
+                let mut storage = Storage::new();
+                Some(match Request::parse(&bytes[..len], &mut storage) {
+                    Ok(request) => self.react(id, &request),
+                    Err(refusal) => self.refuse(id, refusal, Departure::Refused),
+                })
+            }
+            Err(refusal) => Some(self.refuse(id, refusal, Departure::Refused)),
+        }
+    }
+
+    /// Continues with a body; `None` if it is still not whole.
+    fn take_body(
+        &mut self,
+        id: ConnId,
+        mut posting: Posting,
+        bytes: &[u8],
+        cursor: &mut Cursor,
+    ) -> Option<Reaction> {
+        match posting.reader.feed(bytes, &mut posting.body) {
+            Ok((taken, is_whole)) => {
+                *cursor = Cursor::behind(cursor.next() + taken);
+                if is_whole {
+                    return Some(self.publish_posted(id, &posting));
+                }
+                self.park(id, Exchange::Posting(posting));
+                None
+            }
+            Err(refusal) => Some(self.refuse(id, refusal, Departure::Refused)),
+        }
+    }
+
+    /// Answers a request whose head is whole.
+    fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
+        if self.roster.len() > self.connections_max {
+            self.metrics.accepts_over += 1;
+            return self.refuse(id, Refusal::Unavailable, Departure::Refused);
+        }
+        if request.wants_upgrade() {
+            return self.upgrade(id, request);
+        }
+        let keep_alive = request.keep_alive && self.farewell.is_none();
+        match route(request, &self.service, self.config.ws.message_max) {
+            Answer::Page(page) => {
+                let head_only = request.method == Method::Head;
+                let mut response = Response::new(Status::OK).body(page.content_type, page.bytes);
+                for (name, value) in super::pages::HEADERS {
+                    response = response.header(name, value);
+                }
+                self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
+                self.answered(id, keep_alive)
+            }
+            Answer::Text(of) => {
+                let (content_type, body) = self.expose(of);
+                let head_only = request.method == Method::Head;
+                let response = Response::new(Status::OK)
+                    .header("Cache-Control", "no-store")
+                    .body(content_type, body.as_bytes());
+                self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
+                self.answered(id, keep_alive)
+            }
+            Answer::Post(mut posting) => {
+                posting.keep_alive = keep_alive;
+                if posting.reader.is_done() {
+                    return self.publish_posted(id, &posting);
+                }
+                if request.expects_continue() {
+                    self.hub.outbox.raw(id, crate::http::response::CONTINUE);
+                }
+                Reaction::Body(posting)
+            }
+            Answer::WebSocketOnly => {
+                let refusal = ws::handshake::Refusal::NotUpgrade;
+                self.refuse_handshake(
+                    id,
+                    Status(refusal.status()),
+                    refusal.headers(),
+                    &refusal.to_string(),
+                    refusal.label(),
+                )
+            }
+            Answer::Malformed(text) => {
+                self.refuse_handshake(id, Status::BAD_REQUEST, &[], &text, "parameters")
+            }
+            Answer::Refused(refusal) => self.refuse(id, refusal, Departure::Refused),
+        }
+    }
+
+    /// Turns the connection into a WebSocket, or says why not.
+    fn upgrade(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
+        if request.method != Method::Get {
+            return self.refuse(id, Refusal::MethodNotAllowed { allow: "GET" }, Departure::Refused);
+        }
+        let Some(path) = segments(request.path) else {
+            return self.refuse(id, Refusal::PathMalformed, Departure::Refused);
+        };
+        let params: Vec<_> = query::pairs(request.query).collect();
+        let offer = Offer::read(request.headers());
+        let protocols: Vec<&str> = offer.iter().flat_map(Offer::protocols).collect();
+        let wanted = service::Request { path: &path, params: &params, protocols: &protocols };
+        let (tag, protocol) = match (self.service.admit(&wanted), &offer) {
+            (Admission::NotFound, _) => return self.refuse(id, Refusal::PathUnknown, Departure::Refused),
+            (_, Err(refusal)) => {
+                let (status, text) = (Status(refusal.status()), refusal.to_string());
+                return self.refuse_handshake(id, status, refusal.headers(), &text, refusal.label());
+            }
+            (Admission::Malformed(text), _) => {
+                return self.refuse_handshake(id, Status::BAD_REQUEST, &[], &text, "parameters");
+            }
+            (Admission::Accept { tag, protocol }, Ok(offer)) => {
+                self.hub.outbox.raw_with(id, |out| encode_response(out, offer.key(), protocol, None));
+                (tag, protocol.is_some())
+            }
+        };
+        self.metrics.upgraded += 1;
+        let random = self.net.entropy();
+        let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
+        tracing::debug!(connection = id.serial, path = request.path, protocol, "upgraded");
+        connection.session = Session::Ws(Decoder::new(Role::Server));
+        connection.tag = tag;
+        connection.facts.opened = true;
+        connection.facts.has_deadline = false;
+        if self.config.ping_interval > 0 {
+            let at = connection.last_heard.after(jittered(self.config.ping_interval, random));
+            self.arm(id, at);
+        }
+        self.service.opened(&mut Ctx::new(id, tag, self.now, &mut self.hub), &wanted);
+        Reaction::Upgraded
+    }
+
+    /// Publishes what was posted and says to how many.
+    fn publish_posted(&mut self, id: ConnId, posting: &Posting) -> Reaction {
+        let kind = if posting.is_text { Kind::Text } else { Kind::Binary };
+        if posting.is_text && std::str::from_utf8(&posting.body).is_err() {
+            let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
+            return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
+        }
+        let topic = self.service.channel_topic(&posting.channel).and_then(|name| self.hub.topics.find(&name));
+        let subscribers = match topic {
+            Some(topic) => self.hub.publish(topic, kind, &posting.body, ConnId::NONE, self.now),
+            None => 0,
+        };
+        let answer =
+            serde_json::json!({ "channel": posting.channel, "subscribers": subscribers }).to_string();
+        let response = Response::new(Status::OK).body("application/json", answer.as_bytes());
+        self.hub.outbox.raw_with(id, |out| response.encode(out, false, posting.keep_alive));
+        self.answered(id, posting.keep_alive)
+    }
+
+    /// The answer is out; the connection ends after it unless another request may follow.
+    fn answered(&mut self, id: ConnId, keep_alive: bool) -> Reaction {
+        self.metrics.requests += 1;
+        if keep_alive {
+            return Reaction::Answered;
+        }
+        self.hub.outbox.finish(id);
+        Reaction::Ended
+    }
+
+    /// Refuses a request and ends the connection behind the answer.
+    pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, why: Departure) -> Reaction {
+        self.metrics.refusals.count("request", refusal.label());
+        self.hub.outbox.raw_with(id, |out| refusal.encode(out, false));
+        self.part(id, why)
+    }
+
+    fn refuse_handshake(
+        &mut self,
+        id: ConnId,
+        status: Status,
+        headers: &'static [(&'static str, &'static str)],
+        text: &str,
+        label: &'static str,
+    ) -> Reaction {
+        self.metrics.refusals.count("handshake", label);
+        let text = format!("{text}\n");
+        let mut response = Response::new(status).body("text/plain; charset=utf-8", text.as_bytes());
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        self.hub.outbox.raw_with(id, |out| response.encode(out, false, false));
+        self.part(id, Departure::Refused)
+    }
+
+    fn part(&mut self, id: ConnId, why: Departure) -> Reaction {
+        if let Some(connection) = self.roster.get(id) {
+            connection.parting = why;
+        }
+        self.hub.outbox.finish(id);
+        Reaction::Ended
+    }
+
+    /// A request has begun: it has the handshake timeout from now, or from accept if it is the first.
+    fn await_rest(&mut self, id: ConnId) {
+        let deadline = Tick::of(self.now).after(self.config.handshake_timeout);
+        let Some(connection) = self.roster.get(id) else { return };
+        if connection.facts.requested {
+            connection.deadline = deadline;
+            self.arm(id, deadline);
+        }
+    }
+
+    /// A request has been answered: the next may take its time.
+    fn rest(&mut self, id: ConnId) {
+        let deadline = Tick::of(self.now).after(KEEP_ALIVE);
+        if let Some(connection) = self.roster.get(id) {
+            connection.facts.requested = true;
+            connection.deadline = deadline;
+        }
+    }
+
+    fn park(&mut self, id: ConnId, exchange: Exchange) {
+        if let Some(connection) = self.roster.get(id) {
+            connection.session = Session::Http(Some(Box::new(exchange)));
+        }
+    }
+}
+
+/// The decoded segments of a path; `None` if an escape is malformed.
+pub(super) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
+    let path = path.strip_prefix('/')?;
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Some(Vec::new());
+    }
+    path.split('/').map(query::decode_segment).collect()
+}

@@ -1,0 +1,193 @@
+//! The numbers of a worker for people and programs: `/healthz`, `/stats` (JSON), `/metrics` (Prometheus text).
+//!
+//! Rendered when asked for, from plain integers. Times are in seconds for Prometheus, whose convention that is, and
+//! in nanoseconds in JSON, with the unit in the key.
+//!
+//! Invariant: labels are our own words, never a peer's.
+
+use std::fmt::Write as _;
+
+use hdrhistogram::Histogram;
+use serde_json::{Map, Value, json};
+
+use super::routes::Numbers;
+use super::worker::Worker;
+use crate::base::tick::SECOND;
+use crate::net::Net;
+use crate::service::{Departure, Service};
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Renders `numbers`: content type and body.
+    pub(super) fn expose(&self, numbers: Numbers) -> (&'static str, String) {
+        match numbers {
+            Numbers::Health => (TEXT, if self.farewell.is_some() { "stopping\n" } else { "ok\n" }.to_owned()),
+            Numbers::Stats => (JSON, self.stats().to_string()),
+            Numbers::Metrics => (PROMETHEUS, self.prometheus()),
+        }
+    }
+
+    fn stats(&self) -> Value {
+        let (metrics, ledger) = (&self.metrics, &self.hub.ledger);
+        let departures: Map<String, Value> = Departure::ALL
+            .iter()
+            .map(|why| (why.label().to_owned(), json!(metrics.departures[*why as usize])))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_s": (self.now - self.started) / SECOND,
+            "connections": self.roster.len(),
+            "connections_max": self.connections_max,
+            "accepted_total": metrics.accepted,
+            "upgraded_total": metrics.upgraded,
+            "requests_total": metrics.requests,
+            "messages_in_total": metrics.messages_in,
+            "publications_total": ledger.published,
+            "owed_total": ledger.owed,
+            "deliveries_total": ledger.written,
+            "queued": ledger.queued,
+            "dropped_total": ledger.dropped,
+            "departed_total": ledger.departed,
+            "bytes_in_total": metrics.bytes_in,
+            "bytes_out_total": metrics.bytes_out,
+            "topics": self.hub.topics.len(),
+            "fanout_first_ns": quantiles(&ledger.fanout.first),
+            "fanout_half_ns": quantiles(&ledger.fanout.half),
+            "fanout_p99_ns": quantiles(&ledger.fanout.p99),
+            "fanout_last_ns": quantiles(&ledger.fanout.last),
+            "turns_total": metrics.turns,
+            "turn_ns": quantiles(&metrics.turn_ns),
+            "departures": departures,
+        })
+    }
+
+    fn prometheus(&self) -> String {
+        let (metrics, ledger, topics) = (&self.metrics, &self.hub.ledger, &self.hub.topics);
+        let mut page = Page::default();
+        page.gauge("connections", "Connections that are open.", self.roster.len() as u64);
+        page.gauge("connections_max", "Connections that may be open.", self.connections_max as u64);
+        page.gauge("topics", "Topics that have subscribers.", topics.len() as u64);
+        page.gauge("publications_queued", "Deliveries that are owed.", ledger.queued);
+        page.gauge(
+            "waiting_bytes",
+            "Bytes of publications no delivery has taken.",
+            topics.waiting_bytes() as u64,
+        );
+        page.gauge("batches_open", "Batches that some subscriber waits for.", ledger.open_batches() as u64);
+        page.gauge("buffers_lent", "Buffers that hold something incomplete.", self.pool.lent() as u64);
+        page.gauge("buffers_lent_peak", "The most buffers ever lent at once.", self.pool.lent_peak() as u64);
+        page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
+        page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
+        self.counters(&mut page);
+        self.labelled(&mut page);
+        page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
+        page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
+        page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);
+        page.summary("fanout_p99_seconds", "Publishing to 99 % of them.", &ledger.fanout.p99);
+        page.summary("fanout_last_seconds", "Publishing to the last subscriber.", &ledger.fanout.last);
+        page.0
+    }
+
+    fn counters(&self, page: &mut Page) {
+        let (metrics, ledger) = (&self.metrics, &self.hub.ledger);
+        page.counter("accepted_total", "Connections accepted.", metrics.accepted);
+        page.counter("upgraded_total", "Handshakes answered with 101.", metrics.upgraded);
+        page.counter("requests_total", "HTTP requests answered.", metrics.requests);
+        page.counter("messages_in_total", "Messages received.", metrics.messages_in);
+        page.counter("bytes_in_total", "Bytes received.", metrics.bytes_in);
+        page.counter("bytes_out_total", "Bytes written.", metrics.bytes_out);
+        page.counter("writes_total", "System calls that wrote.", metrics.writes);
+        page.counter("pings_total", "Pings sent.", metrics.pings);
+        page.counter("published_total", "Messages published.", ledger.published);
+        page.counter("owed_total", "Deliveries ever owed: publications times subscribers.", ledger.owed);
+        page.counter("written_total", "Deliveries written.", ledger.written);
+        page.counter("dropped_total", "Deliveries dropped because the peer was too slow.", ledger.dropped);
+        page.counter("departed_total", "Deliveries that ended with their peer.", ledger.departed);
+        page.counter("turns_total", "Turns of the loop.", metrics.turns);
+        page.counter("turns_cut_total", "Turns that left decoding for the next.", metrics.turns_cut);
+        page.counter("reads_full_total", "Reads that filled their room.", metrics.reads_full);
+        page.counter("accepts_cut_total", "Turns that left accepting for the next.", metrics.accepts_cut);
+        page.counter(
+            "accepts_exhausted_total",
+            "Accepts without a descriptor left.",
+            metrics.accepts_exhausted,
+        );
+        page.counter(
+            "accepts_over_total",
+            "Requests answered 503: too many connections.",
+            metrics.accepts_over,
+        );
+        page.counter("expiries_cut_total", "Turns that left timers for the next.", metrics.expiries_cut);
+        page.counter(
+            "publishers_paused_total",
+            "Publishers not read: too much waits.",
+            metrics.publishers_paused,
+        );
+        page.counter(
+            "readers_paused_total",
+            "Peers not read: they do not read replies.",
+            metrics.readers_paused,
+        );
+        page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
+    }
+
+    fn labelled(&self, page: &mut Page) {
+        let metrics = &self.metrics;
+        page.head("departures_total", "Connections that ended, by reason.", "counter");
+        for why in Departure::ALL {
+            let n = metrics.departures[why as usize];
+            page.line(format_args!("stentor_departures_total{{reason=\"{}\"}} {n}", why.label()));
+        }
+        page.head("refusals_total", "What peers did wrong, by kind and reason.", "counter");
+        for (kind, label, n) in metrics.refusals.iter() {
+            page.line(format_args!("stentor_refusals_total{{kind=\"{kind}\",reason=\"{label}\"}} {n}"));
+        }
+    }
+}
+
+fn quantiles(histogram: &Histogram<u64>) -> Value {
+    json!({
+        "count": histogram.len(),
+        "p50": histogram.value_at_quantile(0.5),
+        "p99": histogram.value_at_quantile(0.99),
+        "p99_9": histogram.value_at_quantile(0.999),
+        "max": histogram.max(),
+    })
+}
+
+/// A page of Prometheus' text format.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.0, "{line}").expect("a string takes everything");
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        self.line(format_args!("# HELP stentor_{name} {help}\n# TYPE stentor_{name} {kind}"));
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "counter");
+        self.line(format_args!("stentor_{name} {value}"));
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.head(name, help, "gauge");
+        self.line(format_args!("stentor_{name} {value}"));
+    }
+
+    fn summary(&mut self, name: &str, help: &str, histogram: &Histogram<u64>) {
+        self.head(name, help, "summary");
+        for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
+            let seconds = histogram.value_at_quantile(quantile) as f64 / SECOND as f64;
+            self.line(format_args!("stentor_{name}{{quantile=\"{quantile}\"}} {seconds}"));
+        }
+        let sum = histogram.mean() * histogram.len() as f64 / SECOND as f64;
+        self.line(format_args!("stentor_{name}_sum {sum}\nstentor_{name}_count {}", histogram.len()));
+    }
+}

@@ -1,0 +1,107 @@
+//! What a request that asks for no WebSocket gets, by method and path.
+//!
+//! Pages come from a table in memory ([`pages`]), numbers from the worker, and a path that only speaks
+//! WebSocket says so.
+//!
+//! Invariant: nothing here changes anything; the answer is carried out by the [exchange](super::exchange).
+
+use super::connection::Posting;
+use super::exchange::segments;
+use super::pages::{self, Page};
+use crate::http::{BodyReader, Method, Refusal, Request, query};
+use crate::service::{self, Admission, Service};
+
+/// The answer to a request.
+pub enum Answer {
+    /// A page of the table.
+    Page(Page),
+    /// Numbers, rendered now.
+    Text(Numbers),
+    /// A publication, once its body is here.
+    Post(Posting),
+    /// The path speaks WebSocket and nothing else (426).
+    WebSocketOnly,
+    /// The parameters make no sense (400).
+    Malformed(String),
+    /// No.
+    Refused(Refusal),
+}
+
+/// What can be asked about the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// `/healthz`
+    Health,
+    /// `/stats`
+    Stats,
+    /// `/metrics`
+    Metrics,
+}
+
+/// Chooses the answer.
+pub fn route<S: Service>(request: &Request<'_, '_>, service: &S, body_max: u64) -> Answer {
+    if matches!(request.method, Method::Options | Method::Other) {
+        let is_publish = request.path.starts_with("/publish/");
+        let allow = if is_publish { "POST" } else { "GET, HEAD" };
+        return Answer::Refused(Refusal::MethodNotAllowed { allow });
+    }
+    let Some(path) = segments(request.path) else { return Answer::Refused(Refusal::PathMalformed) };
+    let is_read = matches!(request.method, Method::Get | Method::Head);
+    if let [first, channel] = &path[..]
+        && first == "publish"
+    {
+        return post(request, service, channel, body_max);
+    }
+    let numbers = match request.path {
+        "/healthz" => Some(Numbers::Health),
+        "/stats" => Some(Numbers::Stats),
+        "/metrics" => Some(Numbers::Metrics),
+        _ => None,
+    };
+    let answer = match (pages::find(request.path), numbers) {
+        (Some(page), _) => Answer::Page(page),
+        (None, Some(numbers)) => Answer::Text(numbers),
+        (None, None) => return web_socket(request, service, &path, is_read),
+    };
+    if is_read { answer } else { Answer::Refused(Refusal::MethodNotAllowed { allow: "GET, HEAD" }) }
+}
+
+/// A path that is neither a page nor a number: perhaps a service's.
+fn web_socket<S: Service>(
+    request: &Request<'_, '_>,
+    service: &S,
+    path: &[std::borrow::Cow<'_, str>],
+    is_read: bool,
+) -> Answer {
+    let params: Vec<_> = query::pairs(request.query).collect();
+    match service.admit(&service::Request { path, params: &params, protocols: &[] }) {
+        Admission::NotFound => Answer::Refused(Refusal::PathUnknown),
+        Admission::Malformed(_) | Admission::Accept { .. } if !is_read => {
+            Answer::Refused(Refusal::MethodNotAllowed { allow: "GET" })
+        }
+        Admission::Malformed(text) => Answer::Malformed(text),
+        Admission::Accept { .. } => Answer::WebSocketOnly,
+    }
+}
+
+/// `POST /publish/CHANNEL`: `text/*` becomes a text message, anything else a binary one.
+fn post<S: Service>(request: &Request<'_, '_>, service: &S, channel: &str, body_max: u64) -> Answer {
+    if request.method != Method::Post {
+        return Answer::Refused(Refusal::MethodNotAllowed { allow: "POST" });
+    }
+    if service.channel_topic(channel).is_none() {
+        return Answer::Refused(Refusal::PathMalformed);
+    }
+    let media = request.header("content-type").unwrap_or_default();
+    let is_text = media.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"));
+    match BodyReader::new(request.body, body_max) {
+        Ok(reader) => Answer::Post(Posting {
+            reader,
+            body: Vec::new(),
+            channel: channel.to_owned(),
+            is_text,
+            keep_alive: true,
+        }),
+        Err(refusal) => Answer::Refused(refusal),
+    }
+}

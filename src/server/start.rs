@@ -1,0 +1,175 @@
+//! Starting and running a server: limits raised, addresses bound, one line that says so, turns until the end.
+//!
+//! Invariant: nothing is accepted before every address is bound; a failure to bind leaves nothing behind.
+
+use std::fmt;
+use std::io;
+
+use super::config::Config;
+use super::limits::DESCRIPTORS_RESERVED;
+use super::worker::Worker;
+use crate::net::limits::Descriptors;
+use crate::net::os::OsNet;
+use crate::net::socket::Address;
+use crate::service::Service;
+use crate::service::builtin::Builtin;
+
+/// A server over real sockets, bound and ready to run.
+pub struct Server<S: Service> {
+    worker: Worker<OsNet, S>,
+    addresses: Vec<Address>,
+    descriptors: Descriptors,
+    connections_max: usize,
+}
+
+/// Puts a server together.
+#[derive(Debug, Clone)]
+pub struct Builder<S> {
+    config: Config,
+    service: S,
+    has_own_addresses: bool,
+}
+
+/// Why a server could not start or had to stop: one line for a person.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Server<Builtin> {
+    /// A server with the default settings and the built-in services.
+    #[must_use]
+    pub fn builder() -> Builder<Builtin> {
+        Self::with_config(Config::default())
+    }
+
+    /// A server with these settings and the built-in services.
+    #[must_use]
+    pub fn with_config(config: Config) -> Builder<Builtin> {
+        let service = Builtin::new(config.service, config.subprotocols.clone());
+        Builder { config, service, has_own_addresses: false }
+    }
+}
+
+impl<S: Service> Builder<S> {
+    /// Listens on `address`, beside those given before.
+    #[must_use]
+    pub fn listen(mut self, address: Address) -> Self {
+        if !std::mem::replace(&mut self.has_own_addresses, true) {
+            self.config.listen.clear();
+        }
+        self.config.listen.push(address);
+        self
+    }
+
+    /// Changes the settings.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Serves `service` instead.
+    #[must_use]
+    pub fn service<T: Service>(self, service: T) -> Builder<T> {
+        Builder { config: self.config, service, has_own_addresses: self.has_own_addresses }
+    }
+
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// Settings that cannot work, an address that cannot be bound.
+    pub fn bind(self) -> Result<Server<S>, Failure> {
+        let config = self.config;
+        config.check().map_err(Failure)?;
+        let descriptors = Descriptors::raise();
+        let room = descriptors.soft.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(u32::MAX as usize / 2);
+        let connections_max = config.connections_max.unwrap_or(room);
+        if connections_max > room {
+            return Err(Failure(format!(
+                "{connections_max} connections need {} file descriptors, this process may open {} (soft {}, hard {}): \
+                 raise the limit (ulimit -n, LimitNOFILE=) or lower --connections-max to {room}",
+                connections_max as u64 + DESCRIPTORS_RESERVED,
+                descriptors.soft,
+                descriptors.soft,
+                descriptors.hard,
+            )));
+        }
+        let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
+        let mut net = OsNet::new().map_err(failed)?;
+        net.watch_signals().map_err(failed)?;
+        let mut addresses = Vec::new();
+        for address in &config.listen {
+            let bound = net.listen(address, config.backlog);
+            addresses.push(bound.map_err(|error| Failure(cannot_listen(address, &error)))?);
+        }
+        let worker = Worker::new(net, self.service, config, connections_max);
+        Ok(Server { worker, addresses, descriptors, connections_max })
+    }
+
+    /// Binds every address and runs until told to stop.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind), and when the system refuses to wait for sockets.
+    pub fn run(self) -> Result<(), Failure> {
+        self.bind()?.run()
+    }
+}
+
+impl<S: Service> Server<S> {
+    /// Where it listens, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// One line: version, where it listens, how many it takes.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
+        format!(
+            "stentor {} listening on {} (connections {}, descriptors {} of {})",
+            env!("CARGO_PKG_VERSION"),
+            addresses.join(", "),
+            self.connections_max,
+            self.descriptors.soft,
+            self.descriptors.hard,
+        )
+    }
+
+    /// Runs until told to stop and everybody has gone. A second signal ends it at once, with a failure.
+    ///
+    /// # Errors
+    /// When the system refuses to wait for sockets, or the process was told twice to stop.
+    pub fn run(mut self) -> Result<(), Failure> {
+        loop {
+            let turn =
+                self.worker.turn().map_err(|error| Failure(format!("cannot wait for sockets: {error}")))?;
+            if turn.is_forced {
+                return Err(Failure("told twice to stop: ending at once".to_owned()));
+            }
+            if turn.is_over {
+                tracing::info!("everybody has gone");
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn cannot_listen(address: &Address, error: &io::Error) -> String {
+    let hint = [
+        (io::ErrorKind::AddrInUse, "something listens there already; choose another with --listen"),
+        (io::ErrorKind::AddrNotAvailable, "this machine has no such address"),
+        (io::ErrorKind::PermissionDenied, "ports below 1024 and foreign paths need a privilege"),
+    ];
+    let known = hint.iter().find(|(kind, _)| *kind == error.kind());
+    let hint = known.map_or("choose another with --listen", |(_, hint)| hint);
+    format!("cannot listen on {address}: {error} ({hint})")
+}

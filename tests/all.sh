@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# Every check of the project, and the installing of what the checks need: the one test command.
+#
+#   tests/all.sh                 everything, as CI runs it
+#   tests/all.sh fmt clippy      only these steps
+#   tests/all.sh --list          which steps there are
+#
+# Needs a Debian (or a relative of it) with Rust. What else a step needs comes from apt, pip and npm by package
+# name, and only what is missing is installed. A step whose tool is missing fails; nothing is ever skipped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
+
+# In this order: cheap and telling first. Name, time limit in seconds, what it shows.
+STEPS=(
+  "fmt        60  the sources stand as rustfmt writes them"
+  "clippy    600  no lint, all targets, all features"
+  "lean      400  no lint without default features, package by package"
+  "doc       300  the documentation builds without a warning"
+  "test      900  unit, property, documentation and integration tests"
+  "client    300  the Autobahn suite against the client side of loadgen"
+)
+# Steps that wait for the part of the project that they check; they run when named.
+WAITING=(
+  "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
+  "autobahn  300  the Autobahn suite against /echo: conformance of the server"
+  "browser   300  the pages, in a real browser"
+  "peers     300  loadgen against other servers"
+  "guest     300  50 000 clients on one server process, in a guest kernel"
+)
+
+step_fmt() {
+  component rustfmt cargo fmt
+  cargo fmt --all --check
+}
+
+step_clippy() {
+  component clippy cargo clippy
+  cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+}
+
+step_lean() {
+  component clippy cargo clippy
+  # One package at a time: in one build a feature that another package asks for would be on for all.
+  local package
+  for package in stentor loadgen bench; do
+    echo "— $package"
+    cargo clippy --locked -p "$package" --all-targets --no-default-features -- -D warnings
+  done
+}
+
+step_doc() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+}
+
+step_test() {
+  command_from cc gcc libc6-dev
+  cargo test --locked --workspace --all-features --no-fail-fast
+}
+
+step_sim() {
+  local log=target/sim.log first index seed
+  cargo build --locked --release --bin sim
+  echo "500 worlds, seeds 0 to 499"
+  target/release/sim --seeds 500
+  # Fresh seeds find what fixed ones no longer can. Printed first, so that a hang leaves its seed behind.
+  first=$(date +%s%N)
+  echo "50 worlds, seeds from $first"
+  for ((index = 0; index < 50; index++)); do
+    seed=$((first + index * 1000003))
+    printf '%s ' "$seed"
+    if ! target/release/sim --seed "$seed" >"$log" 2>&1; then
+      printf '\nworld %s failed; its last lines:\n' "$seed"
+      tail -n 60 "$log"
+      printf 'again with: cargo run --release --bin sim -- --seed %s\n' "$seed"
+      return 1
+    fi
+  done
+  echo
+}
+
+step_autobahn() {
+  python_for_autobahn
+  tests/autobahn/run.sh server
+}
+
+step_client() {
+  python_for_autobahn
+  tests/autobahn/run.sh client
+}
+
+step_browser() {
+  command_from node nodejs
+  command_from npm npm
+  command_from chromium chromium
+  [[ -f tests/browser/package.json ]] || fail "tests/browser is not in the tree"
+  cargo build --locked --release --bin stentor
+  npm install --prefix tests/browser --no-audit --no-fund --loglevel error
+  STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
+}
+
+step_peers() {
+  command_from node nodejs
+  command_from npm npm
+  command_from python3 python3
+  python3_with_venv
+  script tests/peers/run.sh
+}
+
+step_guest() {
+  command_from cc gcc libc6-dev
+  # The script fetches packages without installing them; for that apt must only know of them.
+  apt-cache show user-mode-linux >/dev/null 2>&1 || as_root apt-get update -qq
+  script bench/guest.sh --timeout 240 -- loadgen --clients 50000 --rate 2 --duration 5s --no-tui \
+    --threshold 'failed==0' --threshold 'lost==0' --threshold 'duplicate==0' --threshold 'reordered==0'
+}
+
+# Runs a script of the project; one that is not there is a failure that says so.
+script() {
+  [[ -f $1 ]] || fail "$1 is not in the tree"
+  bash "$@"
+}
+
+fail() {
+  printf 'error: %s\n' "$1" >&2
+  exit 1
+}
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo -n "$@"
+  else
+    fail "to install packages this must be root, or have sudo: $*"
+  fi
+}
+
+apt_install() {
+  command -v apt-get >/dev/null || fail "there is no apt-get here; install by hand: $*"
+  echo "installing $*"
+  # Lists may be absent (a fresh image) or stale; a refresh that fails matters only if the install fails too.
+  as_root apt-get update -qq || true
+  as_root apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# command_from COMMAND PACKAGE…: the packages are installed if the command is not there.
+command_from() {
+  local name=$1
+  shift
+  command -v "$name" >/dev/null || apt_install "$@"
+  command -v "$name" >/dev/null || fail "\`$name\` is missing, and installing $* did not bring it"
+}
+
+# component NAME COMMAND…: a part of the Rust toolchain.
+component() {
+  local name=$1
+  shift
+  command -v cargo >/dev/null || fail "there is no Rust here: install it as https://rustup.rs says"
+  "$@" --version >/dev/null 2>&1 || rustup component add "$name"
+  "$@" --version >/dev/null 2>&1 || fail "\`$*\` is missing, and \`rustup component add $name\` did not bring it"
+}
+
+python3_with_venv() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+}
+
+python_for_autobahn() {
+  command_from python3 python3
+  python3_with_venv
+  command_from cc gcc libc6-dev
+}
+
+# The lines of the plan whose name is $1, or all of them.
+plan() {
+  printf '%s\n' "${STEPS[@]}" "${WAITING[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
+}
+
+# Runs one step in a process of its own, so that a time limit can end it with all that it has started.
+run_step() {
+  local name=$1 limit=$2 step
+  timeout --kill-after=10 "$limit" bash "${BASH_SOURCE[0]}" --step "$name" &
+  step=$!
+  # `timeout` moves to a process group of its own, where Ctrl-C does not reach it by itself.
+  trap 'kill "$step" 2>/dev/null; exit 130' INT TERM
+  wait "$step"
+}
+
+main() {
+  local -a names=("$@") table=()
+  local name limit about began status seconds passed=0 failed=0
+  if ((${#names[@]} == 0)); then
+    mapfile -t names < <(printf '%s\n' "${STEPS[@]}" | awk '{ print $1 }')
+  fi
+  for name in "${names[@]}"; do
+    [[ -n $(plan "$name") ]] || fail "no step is called \`$name\`; there are: $(plan | awk '{ printf "%s ", $1 }')"
+  done
+  SECONDS=0
+  for name in "${names[@]}"; do
+    read -r _ limit about < <(plan "$name")
+    printf '\n===== %s: %s\n' "$name" "$about"
+    began=$SECONDS status=0
+    run_step "$name" "$limit" || status=$?
+    seconds=$((SECONDS - began))
+    case $status in
+      0) passed=$((passed + 1)) verdict=passed ;;
+      124 | 137) failed=$((failed + 1)) verdict="FAILED: not done in $limit s" ;;
+      *) failed=$((failed + 1)) verdict="FAILED: status $status" ;;
+    esac
+    printf '===== %s: %s, %s s\n' "$name" "$verdict" "$seconds"
+    table+=("$(printf '%-10s %5s s  %s' "$name" "$seconds" "$verdict")")
+  done
+  printf '\n%s\n' "----- summary, $SECONDS s in all"
+  printf '%s\n' "${table[@]}" ""
+  printf '%s passed, %s failed\n' "$passed" "$failed"
+  ((failed == 0))
+}
+
+case ${1:-} in
+  --list) plan ;;
+  --step) "step_$2" ;;
+  -*) fail "unknown option \`$1\`; see the head of this file" ;;
+  *) main "$@" ;;
+esac

@@ -1,0 +1,228 @@
+//! What the server does when it is given more than it can hand on: slow readers, full queues, no descriptors left.
+//!
+//! A broadcast server meets overload as daily weather, and each kind has one promise: memory stays bounded, others
+//! do not suffer, and what was dropped was dropped by a named policy.
+//!
+//! Invariant: slow peers have a small receive buffer, and much more is sent than all buffers of the system hold, so
+//! that a queue runs over because it must, not because of timing.
+
+mod common;
+
+use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, encode, wait_for};
+use socket2::{Domain, Socket, Type};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Bytes of one publication.
+const SIZE: usize = 32 * 1024;
+/// Publications: 16 MiB in all. A socket of this kind buffers 4 MiB at most (`net.ipv4.tcp_wmem`).
+const COUNT: u32 = 512;
+
+/// A connection that takes in as little as the system allows.
+fn narrow(server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&server.address().into()).expect("the server accepts");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream
+}
+
+fn numbered(number: u32) -> Vec<u8> {
+    let mut payload = vec![0; SIZE];
+    payload[..4].copy_from_slice(&number.to_be_bytes());
+    payload
+}
+
+fn number(frame: &Frame) -> Option<u32> {
+    (frame.opcode == BINARY && frame.payload.len() == SIZE)
+        .then(|| u32::from_be_bytes([frame.payload[0], frame.payload[1], frame.payload[2], frame.payload[3]]))
+}
+
+/// Publishes everything while one peer does not read and another reads all; hands out the one that did not.
+fn overflow(policy: &str) -> (Server, Peer) {
+    let server = Server::start(&["--overflow", policy, "--queue-max", "64ki", "--ping-interval", "0"]);
+    let slow = Peer::open(narrow(&server), "/broadcast/flood");
+    let mut healthy = server.open("/broadcast/flood");
+    let mut publisher = server.open("/broadcast/flood?self=0");
+    healthy.settle();
+    publisher.settle();
+    for expected in 0..COUNT {
+        // In step with the healthy peer: its queue never holds more than one.
+        publisher.send(BINARY, &numbered(expected));
+        assert_eq!(number(&healthy.message()), Some(expected), "who reads hears everything under `{policy}`");
+    }
+    (server, slow)
+}
+
+/// The numbers that a peer hears up to a last publication that it will surely get, or to its end.
+fn drain(server: &Server, slow: &mut Peer) -> (Vec<u32>, Vec<Frame>) {
+    let (mut heard, mut others) = (Vec::new(), Vec::new());
+    let mut end = None;
+    slow.stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout can be set");
+    let began = Instant::now();
+    while end != Some(true) && began.elapsed() < PATIENCE {
+        // Peeking tells a pause from the end without losing the place in the stream.
+        match slow.stream.peek(&mut [0]) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if end.is_some() {
+                    break;
+                }
+                // The queue is empty now: this one finds room.
+                server.publish("flood", "text/plain", b"the end");
+                end = Some(false);
+                continue;
+            }
+            Err(_) => break,
+        }
+        match slow.try_read() {
+            Some(frame) if frame.payload == b"the end" => end = Some(true),
+            Some(frame) => match number(&frame) {
+                Some(number) => heard.push(number),
+                None => others.push(frame),
+            },
+            None => break,
+        }
+    }
+    (heard, others)
+}
+
+fn assert_ordered_with_a_gap(heard: &[u32]) {
+    assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "order is kept, nothing comes twice: {heard:?}");
+    assert!(heard.len() < COUNT as usize, "more was sent than a queue of 64 KiB holds");
+    assert_eq!(heard.first(), Some(&0), "what was queued before is sent");
+}
+
+#[test]
+fn overflow_drop_leaves_a_gap_and_goes_on() {
+    let (server, mut slow) = overflow("drop");
+    let (heard, _) = drain(&server, &mut slow);
+    assert_ordered_with_a_gap(&heard);
+    slow.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    server.publish("flood", "text/plain", b"and on");
+    assert_eq!(slow.message().text(), "and on", "it is still a subscriber");
+}
+
+#[test]
+fn overflow_newest_keeps_the_latest() {
+    let (server, mut slow) = overflow("newest");
+    let (heard, _) = drain(&server, &mut slow);
+    assert_ordered_with_a_gap(&heard);
+    assert_eq!(heard.last(), Some(&(COUNT - 1)), "the newest publication is the one that is kept");
+}
+
+#[test]
+fn overflow_close_is_1013() {
+    let (server, mut slow) = overflow("close");
+    let (heard, others) = drain(&server, &mut slow);
+    assert_ordered_with_a_gap(&heard);
+    let close = others.iter().find(|frame| frame.opcode == CLOSE).expect("it is told why");
+    assert_eq!(close.close_code(), 1013);
+}
+
+#[test]
+fn replies_that_are_not_read_stop_the_reading() {
+    let server = Server::start(&["--message-max", "64ki", "--ping-interval", "0"]);
+    let mut peer = server.open("/echo");
+    peer.stream.set_nonblocking(true).expect("it can be");
+    // Write without reading until nothing goes any more; then all buffers between us and us are full.
+    let (mut sent, mut pending, mut next) = (0_usize, Vec::new(), 0);
+    let mut progress = Instant::now();
+    while progress.elapsed() < Duration::from_millis(500) {
+        assert!(sent < 128 << 20, "128 MiB taken in, none read: the server's memory has no bound");
+        if pending.is_empty() {
+            pending = encode(true, BINARY, &numbered(next));
+            next += 1;
+        }
+        match peer.stream.write(&pending) {
+            Ok(count) => {
+                pending.drain(..count);
+                sent += count;
+                progress = Instant::now();
+            }
+            Err(why) if why.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
+            Err(why) => panic!("{why}"),
+        }
+    }
+    // Now read, on a second handle, while the rest of the last message is written: all comes back, in order.
+    peer.stream.set_nonblocking(false).expect("it can be");
+    let mut writer = peer.stream.try_clone().expect("a second handle");
+    let rest = std::thread::spawn(move || writer.write_all(&pending).expect("the server reads again"));
+    for expected in 0..next {
+        assert_eq!(number(&peer.message()), Some(expected));
+    }
+    rest.join().expect("the rest is written");
+    peer.close();
+}
+
+#[test]
+fn a_flood_of_pings_is_answered_by_the_newest_pong_at_least() {
+    let server = Server::start(&["--ping-interval", "0"]);
+    let mut peer = server.open("/echo");
+    for number in 0..2000_u32 {
+        peer.stream.write_all(&encode(true, common::PING, &number.to_be_bytes())).expect("the server reads");
+    }
+    let mut last = None;
+    while last != Some(1999) {
+        let pong = peer.read();
+        assert_eq!(pong.opcode, common::PONG);
+        let number = u32::from_be_bytes(pong.payload.try_into().expect("what we sent"));
+        assert!(
+            last.is_none_or(|last| last < number),
+            "pongs may be left out (RFC 6455 §5.5.3), never mixed up"
+        );
+        last = Some(number);
+    }
+}
+
+#[test]
+fn without_descriptors_it_keeps_serving_and_recovers() {
+    let server = Server::start_limited("48:48", &["--ping-interval", "0"]);
+    let mut first = server.open("/echo");
+    // More than it may open; those over the limit wait in the backlog.
+    let crowd: Vec<TcpStream> = (0..80).map(|_| server.connect()).collect();
+    for round in 0..20 {
+        first.send_text(&format!("round {round}"));
+        assert_eq!(first.message().text(), format!("round {round}"), "who is connected is served");
+    }
+    let (cpu, began) = (cpu_ticks(server.pid()), Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    // A loop that spins on a failing accept burns a tick per tick (100 a second); one that waits burns next to none.
+    let burnt = cpu_ticks(server.pid()) - cpu;
+    assert!(
+        u128::from(burnt) < began.elapsed().as_millis() / 10 / 4,
+        "{burnt} ticks while waiting: it spins"
+    );
+    drop(crowd);
+    let mut late = wait_for("a new connection to be served", || {
+        let mut stream = server.connect();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(&common::upgrade_with("/echo", &common::GOOD)).ok()?;
+        let mut status = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut status).ok()?;
+        (&status == b"HTTP/1.1 101").then_some(stream)
+    });
+    // The rest of the head, then a frame: served like anybody.
+    late.write_all(&encode(true, common::TEXT, b"late")).expect("the server reads");
+    let mut answer = Vec::new();
+    wait_for("the echo", || {
+        let mut bytes = [0; 512];
+        let count = std::io::Read::read(&mut late, &mut bytes).expect("the server answers");
+        answer.extend_from_slice(&bytes[..count]);
+        answer.ends_with(b"\x81\x04late").then_some(())
+    });
+    first.send_text("still me");
+    assert_eq!(first.message().text(), "still me");
+}
+
+/// Processor time that a process has used, in ticks of 10 ms (`USER_HZ` is 100 on Linux).
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // Behind the name in parentheses; utime and stime are fields 14 and 15 (proc(5)).
+    let fields = stat.rsplit(") ").next().expect("rsplit yields at least one");
+    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
