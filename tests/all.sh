@@ -19,13 +19,14 @@ STEPS=(
   "lean      400  no lint without default features, package by package"
   "doc       300  the documentation builds without a warning"
   "test      900  unit, property, documentation and integration tests"
+  "build     900  the programs as they are shipped, which the steps below use"
+  "autobahn  300  the Autobahn suite against /echo: conformance of the server"
   "client    300  the Autobahn suite against the client side of loadgen"
+  "browser   300  the pages, in a real browser"
 )
 # Steps that wait for the part of the project that they check; they run when named.
 WAITING=(
   "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
-  "autobahn  300  the Autobahn suite against /echo: conformance of the server"
-  "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
   "guest     300  50 000 clients on one server process, in a guest kernel"
 )
@@ -57,6 +58,11 @@ step_doc() {
 step_test() {
   command_from cc gcc libc6-dev
   cargo test --locked --workspace --all-features --no-fail-fast
+}
+
+step_build() {
+  command_from cc gcc libc6-dev
+  cargo build --locked --release --workspace --bins
 }
 
 step_sim() {

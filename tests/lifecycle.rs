@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Frame, PING, PONG, Server, run_to_end, wait_for};
+use common::{Frame, PING, PONG, Response, Server, run_to_end, wait_for};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -31,20 +31,16 @@ fn a_quiet_peer_is_pinged_and_stays_while_it_answers() {
 #[test]
 fn a_silent_peer_is_reaped_and_counted() {
     let server = Server::start(&["--ping-interval", "200ms", "--pong-timeout", "300ms"]);
-    let before = server.get("/metrics").text().to_string();
+    let idle = |server: &Server| -> u64 {
+        let stats: serde_json::Value = serde_json::from_slice(&server.get("/stats").body).expect("JSON");
+        stats["departures"]["idle"].as_u64().expect("a number")
+    };
+    assert_eq!(idle(&server), 0);
     let mut silent = server.open("/echo");
     assert_eq!(silent.read().opcode, PING);
     // No pong: what may still come is another ping or a close frame, then the end.
     while silent.try_read().is_some() {}
-    let after = server.get("/metrics").text().to_string();
-    let departures = |metrics: &str| -> Vec<String> {
-        metrics
-            .lines()
-            .filter(|line| !line.starts_with('#') && line.contains("depart"))
-            .map(str::to_string)
-            .collect()
-    };
-    assert_ne!(departures(&before), departures(&after), "its departure is counted");
+    wait_for("its departure to be counted", || (idle(&server) == 1).then_some(()));
 }
 
 #[test]
@@ -186,6 +182,25 @@ fn it_listens_wherever_it_is_told_to() {
     }
     drop(server);
     let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn who_has_a_place_keeps_it_when_a_crowd_comes() {
+    let server = Server::start(&["--connections-max", "4"]);
+    let (mut peer, mut browser) = (server.open("/echo"), server.connect());
+    let mut ask = || {
+        browser.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("the server reads");
+        Response::read(&mut browser, false).status
+    };
+    assert_eq!(ask(), 200);
+    // Six who say nothing yet: four places are taken, and four more knock.
+    let crowd: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    let mut last = crowd.last().expect("there are six");
+    last.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("the server reads");
+    assert_eq!(Response::read(&mut last, false).status, 503, "there is no place for the last");
+    assert_eq!(ask(), 200, "who was here before the crowd is served as before");
+    peer.send_text("hello");
+    assert_eq!(peer.message().text(), "hello");
 }
 
 trait ReadWrite: Read + Write {}

@@ -8,10 +8,11 @@
 
 mod common;
 
-use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, encode, wait_for};
+use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Bytes of one publication.
@@ -57,6 +58,15 @@ fn overflow(policy: &str) -> (Server, Peer) {
     (server, slow)
 }
 
+/// How many publications the server says a peer has missed: `{"type":"gap","missed":N}`, all of them together.
+fn missed(others: &[Frame]) -> u32 {
+    let told = others.iter().filter(|frame| frame.opcode == TEXT).map(|frame| {
+        let rest = frame.text().strip_prefix(r#"{"type":"gap","missed":"#).expect("a notice of a gap");
+        rest.strip_suffix('}').and_then(|number| number.parse::<u32>().ok()).expect("a number")
+    });
+    told.sum()
+}
+
 /// The numbers that a peer hears up to a last publication that it will surely get, or to its end.
 fn drain(server: &Server, slow: &mut Peer) -> (Vec<u32>, Vec<Frame>) {
     let (mut heard, mut others) = (Vec::new(), Vec::new());
@@ -91,6 +101,17 @@ fn drain(server: &Server, slow: &mut Peer) -> (Vec<u32>, Vec<Frame>) {
     (heard, others)
 }
 
+/// Every delivery that was ever owed has an outcome.
+fn assert_ledger_is_settled(server: &Server) {
+    wait_for("the ledger to settle", || {
+        let stats: serde_json::Value = serde_json::from_slice(&server.get("/stats").body).expect("JSON");
+        let number = |name: &str| stats[name].as_u64().unwrap_or_else(|| panic!("{name} in {stats}"));
+        let settled = number("deliveries_total") + number("dropped_total") + number("departed_total");
+        assert_eq!(number("owed_total"), settled + number("queued"), "it holds at every instant");
+        (number("queued") == 0).then_some(())
+    });
+}
+
 fn assert_ordered_with_a_gap(heard: &[u32]) {
     assert!(heard.windows(2).all(|pair| pair[0] < pair[1]), "order is kept, nothing comes twice: {heard:?}");
     assert!(heard.len() < COUNT as usize, "more was sent than a queue of 64 KiB holds");
@@ -100,19 +121,31 @@ fn assert_ordered_with_a_gap(heard: &[u32]) {
 #[test]
 fn overflow_drop_leaves_a_gap_and_goes_on() {
     let (server, mut slow) = overflow("drop");
-    let (heard, _) = drain(&server, &mut slow);
+    let (heard, others) = drain(&server, &mut slow);
     assert_ordered_with_a_gap(&heard);
+    assert_eq!(
+        heard.len() as u32 + missed(&others),
+        COUNT,
+        "each publication is heard, or told to be missed"
+    );
     slow.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     server.publish("flood", "text/plain", b"and on");
     assert_eq!(slow.message().text(), "and on", "it is still a subscriber");
+    assert_ledger_is_settled(&server);
 }
 
 #[test]
 fn overflow_newest_keeps_the_latest() {
     let (server, mut slow) = overflow("newest");
-    let (heard, _) = drain(&server, &mut slow);
+    let (heard, others) = drain(&server, &mut slow);
     assert_ordered_with_a_gap(&heard);
+    assert_eq!(
+        heard.len() as u32 + missed(&others),
+        COUNT,
+        "each publication is heard, or told to be missed"
+    );
     assert_eq!(heard.last(), Some(&(COUNT - 1)), "the newest publication is the one that is kept");
+    assert_ledger_is_settled(&server);
 }
 
 #[test]
@@ -122,6 +155,8 @@ fn overflow_close_is_1013() {
     assert_ordered_with_a_gap(&heard);
     let close = others.iter().find(|frame| frame.opcode == CLOSE).expect("it is told why");
     assert_eq!(close.close_code(), 1013);
+    drop(slow);
+    assert_ledger_is_settled(&server);
 }
 
 #[test]
@@ -181,8 +216,12 @@ fn a_flood_of_pings_is_answered_by_the_newest_pong_at_least() {
 
 #[test]
 fn without_descriptors_it_keeps_serving_and_recovers() {
-    let server = Server::start_limited("48:48", &["--ping-interval", "0"]);
+    let server = Server::start(&["--ping-interval", "0"]);
     let mut first = server.open("/echo");
+    // It has reckoned with more than it gets: lowered behind its back, as when the whole system runs out.
+    let lowered =
+        Command::new("prlimit").args(["--nofile=48:48", "--pid", &server.pid().to_string()]).status();
+    assert!(lowered.expect("prlimit runs").success());
     // More than it may open; those over the limit wait in the backlog.
     let crowd: Vec<TcpStream> = (0..80).map(|_| server.connect()).collect();
     for round in 0..20 {
@@ -207,7 +246,7 @@ fn without_descriptors_it_keeps_serving_and_recovers() {
         (&status == b"HTTP/1.1 101").then_some(stream)
     });
     // The rest of the head, then a frame: served like anybody.
-    late.write_all(&encode(true, common::TEXT, b"late")).expect("the server reads");
+    late.write_all(&encode(true, TEXT, b"late")).expect("the server reads");
     let mut answer = Vec::new();
     wait_for("the echo", || {
         let mut bytes = [0; 512];
@@ -217,6 +256,16 @@ fn without_descriptors_it_keeps_serving_and_recovers() {
     });
     first.send_text("still me");
     assert_eq!(first.message().text(), "still me");
+    let metrics = server.get("/metrics");
+    let line = metrics
+        .text()
+        .lines()
+        .find(|line| line.starts_with("stentor_accepts_exhausted_total "))
+        .expect("it is told");
+    assert_ne!(
+        line, "stentor_accepts_exhausted_total 0",
+        "this test is about a system without a descriptor left"
+    );
 }
 
 /// Processor time that a process has used, in ticks of 10 ms (`USER_HZ` is 100 on Linux).

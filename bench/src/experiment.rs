@@ -62,8 +62,8 @@ pub struct Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clients = Thousands(self.clients, "k", 1000);
-        let size = Thousands(self.size_bytes, "Ki", 1024);
+        let clients = Rounded { number: self.clients, units: &[(1000, "k")] };
+        let size = Rounded { number: self.size_bytes, units: &[(1 << 20, " Mi"), (1 << 10, " Ki")] };
         match self.question {
             Question::Fanout if self.width == 1 && self.size_bytes == 64 => write!(f, "{clients}"),
             Question::Fanout if self.size_bytes == 64 => write!(f, "{clients}, burst {}", self.width),
@@ -78,15 +78,18 @@ impl fmt::Display for Cell {
     }
 }
 
-struct Thousands(usize, &'static str, usize);
+/// A number in the largest of `units` that divides it.
+struct Rounded {
+    number: usize,
+    units: &'static [(usize, &'static str)],
+}
 
-impl fmt::Display for Thousands {
+impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(number, unit, base) = *self;
-        if number >= base && number.is_multiple_of(base) {
-            write!(f, "{}{unit}", number / base)
-        } else {
-            write!(f, "{number}")
+        let Self { number, units } = *self;
+        match units.iter().find(|(unit, _)| number >= *unit && number.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", number / unit),
+            None => write!(f, "{number}"),
         }
     }
 }

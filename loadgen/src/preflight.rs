@@ -1,4 +1,4 @@
-//! Preflight: are there descriptors, source ports and memory for this run, on both sides, before the first socket?
+//! Preflight: checks descriptors, source ports and memory for a run, on both sides, before the first socket.
 //!
 //! Why: a run that dies at connection 28 232 of 50 000 wastes an hour and blames the server. Every refusal says what
 //! was needed, what there is, what was tried, and what would work, in words that can be typed.

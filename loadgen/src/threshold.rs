@@ -80,6 +80,19 @@ impl Threshold {
         &self.expression
     }
 
+    /// Formats a value in the unit of the key, for people.
+    pub fn format(&self, value: f64) -> String {
+        match self.key.unit() {
+            Unit::Count if self.of_whole => units::format_percent(value),
+            Unit::Ratio => units::format_percent(value),
+            Unit::Ns => units::format_ns(value.round() as u64),
+            Unit::Us => format!("{value:.3} us"),
+            Unit::Count => format!("{value}"),
+            Unit::Bytes => format!("{} bytes", units::format_bytes(value.round() as u64)),
+            Unit::PerS => units::format_rate(value),
+        }
+    }
+
     /// Compares it with what a run measured.
     pub fn check(&self, report: &Report) -> ThresholdOutcome {
         let measured = self.key.measure(report).map(|measured| match (self.of_whole, self.key) {
@@ -371,6 +384,15 @@ mod tests {
         assert_eq!((outcome.measured, outcome.passed), (None, false));
         assert!(!passes("fanout.last.p99<1h", &clean()));
         assert!(!passes("service.p99<1h", &clean()));
+    }
+
+    #[test]
+    fn values_read_in_the_unit_of_their_key() {
+        let format = |text: &str, value| Threshold::parse(text).expect("a threshold").format(value);
+        assert_eq!(format("delivery.p99<50ms", 2_500_000.0), "2.5ms");
+        assert_eq!(format("lost==0", 12.0), "12");
+        assert_eq!(format("lost<1%", 0.005), "0.5%");
+        assert_eq!(format("rss<64mi", 1_048_576.0), "1mi bytes");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(super) fn publish(
     duration: Duration,
     mut between: impl FnMut() -> Result<(), Failure>,
 ) -> Result<Sample, Failure> {
-    const BURSTS_MIN: u64 = 2;
+    const BURSTS_MIN: u64 = 1;
     fleet.begin(size, burst);
     let subscribers = fleet.len() as u64;
     let began = Instant::now();

@@ -25,6 +25,7 @@ pub fn render(report: &Report) -> io::Result<Vec<u8>> {
     let model = format!("[model: {}, values in nanoseconds]", report.latency.model);
     let mut log = IntervalLogWriterBuilder::new()
         .add_comment(&verdict)
+        .add_comment("[Histogram log format version 1.3]")
         .add_comment(&model)
         .with_start_time(start)
         .with_base_time(start)

@@ -108,18 +108,18 @@ fn percentiles(report: &Report) -> String {
 fn latency(report: &Report) -> String {
     let curve = |name, value: fn(&super::SeriesRow) -> u64| Curve {
         name,
-        // A second without deliveries has no latency: leave the point out instead of drawing a zero.
+        // A second without measured deliveries has no latency: leave the point out instead of drawing a zero.
         points: report
             .series
             .iter()
-            .filter(|row| row.received > 0)
+            .filter(|row| row.delivery_p50_ns > 0)
             .map(|row| (seconds(row), value(row) as f64))
             .collect(),
     };
     let curves = [
         curve("p50", |row| row.delivery_p50_ns),
-        curve("max", |row| row.delivery_max_ns),
         curve("p99", |row| row.delivery_p99_ns),
+        curve("max", |row| row.delivery_max_ns),
     ];
     let high = report.series.iter().map(|row| row.delivery_max_ns).max().unwrap_or(0) as f64;
     let low = report.series.iter().map(|row| row.delivery_p50_ns).filter(|ns| *ns > 0).min().unwrap_or(1_000)
@@ -138,7 +138,7 @@ fn traffic(report: &Report) -> String {
     let received = report.series.iter().map(|row| (seconds(row), row.received as f64)).collect();
     let sent = report.series.iter().map(|row| (seconds(row), row.sent as f64)).collect();
     let curves = [Curve { name: "received", points: received }, Curve { name: "sent", points: sent }];
-    plot("messages per interval", &time(report), &Axis::linear(high, |v| format_count(v as u64)), &curves)
+    plot("messages per second", &time(report), &Axis::linear(high, |v| format_count(v as u64)), &curves)
 }
 
 fn seconds(row: &super::SeriesRow) -> f64 {

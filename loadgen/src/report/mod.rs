@@ -6,6 +6,7 @@
 //! Invariants: the verdict stands first in every output; an output is a pure function of the [`Report`].
 
 pub mod csv;
+mod given;
 pub mod hlog;
 pub mod html;
 pub mod outputs;
@@ -14,6 +15,7 @@ mod svg;
 pub mod text;
 pub mod verdict;
 
+pub use given::{Env, Plan};
 pub use schema::*;
 
 use hdrhistogram::Histogram;

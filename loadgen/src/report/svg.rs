@@ -107,7 +107,7 @@ pub(super) fn plot(title: &str, x: &Axis, y: &Axis, curves: &[Curve<'_>]) -> Str
         for (x, y) in points {
             let _ = write!(out, "{:.1},{:.1} ", at_x(*x), at_y(*y));
         }
-        let legend_x = right - 110.0 * (curves.len() - index) as f64;
+        let legend_x = right - 90.0 * (curves.len() - index) as f64;
         let _ = write!(
             out,
             "\"/><path class=\"c{index}\" d=\"M{legend_x:.1} 10h16\"/><text x=\"{:.1}\" y=\"14\">{}</text>",

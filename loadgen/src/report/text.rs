@@ -6,6 +6,7 @@
 //! columns unless a name in it is; CLOSED stands beside every latency of the closed model.
 
 use super::{Latency, Plan, Report, Verdict};
+use crate::threshold::Threshold;
 use crate::units::{format_bytes, format_count, format_ns, format_percent, format_rate};
 use std::fmt::Write;
 
@@ -152,10 +153,10 @@ fn latencies(out: &mut String, report: &Report) {
     }
     rows.retain(|(_, block)| block.count > 0);
     if !rows.is_empty() {
-        let model = if report.plan.closed { "CLOSED" } else { "" };
+        let model = if report.plan.closed { "   CLOSED" } else { "" };
         let _ = writeln!(
             out,
-            "\n{:<13}{:>11}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}   {model}",
+            "\n{:<13}{:>11}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}{model}",
             "latency", "count", "min", "mean", "p50", "p90", "p99", "p99.9", "max"
         );
     }
@@ -245,7 +246,10 @@ fn thresholds(out: &mut String, report: &Report, paint: Paint) {
             if outcome.passed { ("ok", Verdict::Valid) } else { ("FAILED", Verdict::Invalid) };
         let measured = match outcome.measured {
             None => "not measured in this run".to_owned(),
-            Some(value) => format!("measured {value}, limit {}", outcome.limit),
+            Some(value) => match Threshold::parse(&outcome.expression) {
+                Ok(threshold) => format!("measured {}", threshold.format(value)),
+                Err(_) => format!("measured {value}"),
+            },
         };
         let pad = " ".repeat(8 - word.len());
         let text = format!("{}{pad}{}   {measured}", paint.verdict(verdict, word), outcome.expression);
