@@ -76,7 +76,7 @@ pub struct Unbuilt {
 /// The flags of a run, as typed.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// Targets: ws://HOST[:PORT][/PATH]; clients are spread over them. None: a stentor of our own.
+    /// Targets, `ws://HOST[:PORT][/PATH]`; clients are spread over them. None: a stentor of our own.
     #[arg(value_name = "URL")]
     pub urls: Vec<String>,
 

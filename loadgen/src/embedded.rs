@@ -13,8 +13,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use stentor::net::socket::Address;
-use stentor::server::{Config, Server};
+use stentor::server::{Address, Config, Server};
 
 /// How long a server may take until it accepts.
 const START_MAX: Duration = Duration::from_secs(10);

@@ -1,4 +1,8 @@
 //! The program `loadgen`: flags in, exit code out.
+//!
+//! Why so little: everything that can be tested is in the library; here a tool is only chosen.
+//!
+//! Invariant: what is not built is refused by name, with the exit code of wrong usage.
 
 use clap::Parser;
 use loadgen::cli::{Cli, Tool};

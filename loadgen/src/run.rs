@@ -156,10 +156,11 @@ fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<Exi
     let live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
     let started_unix_ns =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let server = start_server(&mut plan, &live)?;
-    let outcome = conduct::conduct(&plan, &thresholds, &live, interrupt);
+    let outcome = {
+        let _server = start_server(&mut plan, &live)?; // stopped at the end of this block
+        conduct::conduct(&plan, &thresholds, &live, interrupt)
+    };
     live.end();
-    drop(server);
     let mut report = outcome.map_err(|error| Failure::CouldNotRun(error.to_string()))?;
     report.run.started_unix_ns = started_unix_ns;
     report.run.args = std::env::args().skip(1).collect();

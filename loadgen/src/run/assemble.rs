@@ -7,6 +7,7 @@
 //! histogram with the age they had at the end (censored: at least so late), so a stall cannot improve a percentile.
 
 use super::watch::Watch;
+use crate::engine::clock::now_ns;
 use crate::engine::fanout::{self, Merged, rank_of};
 use crate::engine::results::{Counts, LoopResult, Times};
 use crate::plan::{Model, Plan};
@@ -50,6 +51,13 @@ struct Whole {
     cpu_ns: u64,
 }
 
+impl Whole {
+    /// A count per second of the measured phase.
+    fn per_s(&self, count: u64) -> f64 {
+        if self.measured_ns == 0 { 0.0 } else { count as f64 * NS_PER_S as f64 / self.measured_ns as f64 }
+    }
+}
+
 /// Fills the report; the verdict is not yet in it.
 pub(super) fn assemble(plan: &Plan, results: &[LoopResult], facts: Facts<'_>) -> Report {
     let mut whole = merge(results);
@@ -60,52 +68,17 @@ pub(super) fn assemble(plan: &Plan, results: &[LoopResult], facts: Facts<'_>) ->
     let heard_by = if plan.is_broadcast() { subscribers } else { 1 };
     let censored = censor(plan, &mut whole, heard_by, &facts);
     let counts = &whole.counts;
-    let seconds = whole.measured_ns as f64 / NS_PER_S as f64;
-    let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
-    let model = match plan.model {
-        Model::Closed { .. } => "CLOSED",
-        Model::Open { .. } | Model::Silent => "open",
-    };
-    let expected = (counts.sent * heard_by).max(counts.received);
     let (fanout, histogram) = fan_out(plan, &whole.messages, subscribers);
     Report {
         schema: SCHEMA.to_owned(),
-        run: Run {
-            label: plan.label.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            elapsed_ns: crate::engine::clock::now_ns().saturating_sub(facts.origin_ns),
-            measured_ns: whole.measured_ns,
-            run_id: plan.run_id,
-            seed: plan.seed,
-            model: model.to_owned(),
-            interrupted: facts.interrupted,
-            ..Run::default()
-        },
+        run: run(plan, &whole, &facts),
         plan: plan.to_report(),
         env: Env::observe(),
         connect: connect(plan, &whole, facts.failed),
-        messages: Messages {
-            planned: counts.planned,
-            sent: counts.sent,
-            unsent: whole.unsent.0.len(),
-            warmup: counts.warmup,
-            per_s: per_s(counts.sent),
-            bytes: counts.sent_bytes,
-        },
-        deliveries: Deliveries {
-            expected,
-            received: counts.received,
-            lost: expected - counts.received,
-            duplicate: counts.duplicate,
-            reordered: counts.reordered,
-            corrupt: counts.corrupt,
-            late: counts.late,
-            unexpected: counts.unexpected,
-            per_s: per_s(counts.received),
-            bytes: counts.received_bytes,
-        },
+        messages: messages(&whole),
+        deliveries: deliveries(&whole, heard_by),
         latency: Latencies {
-            model: model.to_owned(),
+            model: model_name(plan).to_owned(),
             delivery_ns: Latency::of(&whole.delivery.0),
             service_ns: Latency::of(&whole.service.0),
             send_lag_ns: Latency::of(&whole.send_lag.0),
@@ -172,6 +145,58 @@ fn censor(plan: &Plan, whole: &mut Whole, heard_by: u64, facts: &Facts<'_>) -> u
         whole.delivery.record_n(at_least_ns, whole.counts.sent.saturating_sub(whole.counts.received));
     }
     whole.delivery.0.len() - before
+}
+
+fn run(plan: &Plan, whole: &Whole, facts: &Facts<'_>) -> Run {
+    Run {
+        label: plan.label.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        elapsed_ns: now_ns().saturating_sub(facts.origin_ns),
+        measured_ns: whole.measured_ns,
+        run_id: plan.run_id,
+        seed: plan.seed,
+        model: model_name(plan).to_owned(),
+        interrupted: facts.interrupted,
+        ..Run::default()
+    }
+}
+
+/// The closed model is named wherever its numbers stand.
+const fn model_name(plan: &Plan) -> &'static str {
+    match plan.model {
+        Model::Closed { .. } => "CLOSED",
+        Model::Open { .. } | Model::Silent => "open",
+    }
+}
+
+fn messages(whole: &Whole) -> Messages {
+    let counts = &whole.counts;
+    Messages {
+        planned: counts.planned,
+        sent: counts.sent,
+        unsent: whole.unsent.0.len(),
+        warmup: counts.warmup,
+        per_s: whole.per_s(counts.sent),
+        bytes: counts.sent_bytes,
+    }
+}
+
+/// What was owed: every sent message to everybody who hears it.
+fn deliveries(whole: &Whole, heard_by: u64) -> Deliveries {
+    let counts = &whole.counts;
+    let expected = (counts.sent * heard_by).max(counts.received);
+    Deliveries {
+        expected,
+        received: counts.received,
+        lost: expected - counts.received,
+        duplicate: counts.duplicate,
+        reordered: counts.reordered,
+        corrupt: counts.corrupt,
+        late: counts.late,
+        unexpected: counts.unexpected,
+        per_s: whole.per_s(counts.received),
+        bytes: counts.received_bytes,
+    }
 }
 
 fn connect(plan: &Plan, whole: &Whole, failed_loops: &[String]) -> Connect {
