@@ -117,6 +117,16 @@ fn sigpipe_does_not_kill() {
 }
 
 #[test]
+fn the_log_is_plain_where_no_terminal_shows_it() {
+    let mut server = Server::start(&["--log", "info"]);
+    server.signal("TERM");
+    server.wait();
+    let log = server.log();
+    assert!(log.lines().count() > 1, "it tells that it ends: {log:?}");
+    assert!(!log.contains('\u{1b}'), "colours belong on a terminal: {log:?}");
+}
+
+#[test]
 fn a_port_in_use_is_one_clear_line() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
