@@ -88,7 +88,8 @@ fn question_table(text: &mut String, findings: &[Finding], question: Question, c
 fn entry(findings: &[Finding], cell: &Cell, server: &str) -> String {
     let found = values(findings, cell, server);
     let (Some(middle), Some(spread)) = (found.median(), found.spread_percent()) else {
-        return "failed".to_owned();
+        let tried = findings.iter().any(|finding| finding.cell == *cell && finding.server == server);
+        return if tried { "failed" } else { "–" }.to_owned();
     };
     let floor = bars::floor_of(cell);
     let ratio = found.ratio_to(&values(findings, cell, floor)).filter(|_| server != floor);
