@@ -74,6 +74,12 @@ impl Hub {
         !self.under_way.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
     }
 
+    /// Deliveries that no subscriber has been visited for, counted by hand.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        self.topics.undelivered() + self.under_way.iter().map(Delivery::unclaimed).sum::<u64>()
+    }
+
     /// Enters what a departed or slow peer was owed and did not get.
     pub fn unpaid(&mut self, how: Unpaid, frame: &frame::Frame, now: Nanos) {
         if frame.publications > 0 {
