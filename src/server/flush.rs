@@ -57,6 +57,9 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// One write of what waits. Returns whether the stream is whole.
+    ///
+    /// The pong goes next as soon as no frame is half written, so that never two wait in the queue and only the newest
+    /// is sent (RFC 6455 §5.5.3); behind a close frame none is (§5.5.1).
     fn write_queued(&mut self, id: ConnId) -> bool {
         let Self { roster, net, metrics, hub, now, .. } = self;
         let Some(connection) = roster.get(id) else { return true };
@@ -84,7 +87,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             connection.progress = Tick::of(*now);
             metrics.bytes_out += n as u64;
             connection.queue.advance(n, |frame| paid(hub, &frame, *now));
-            if let Some(pong) = connection.pong.take() {
+            let may_interpose = connection.stage == Stage::Open && connection.queue.is_between_frames();
+            if may_interpose && let Some(pong) = connection.pong.take() {
                 connection.queue.push_urgent(Frame::reply(&pong));
             }
         }

@@ -50,6 +50,13 @@ impl SendQueue {
         }
     }
 
+    /// Whether what was written last is a whole frame.
+    #[inline]
+    #[must_use]
+    pub const fn is_between_frames(&self) -> bool {
+        self.gone == 0
+    }
+
     /// Whether nothing waits.
     #[inline]
     #[must_use]

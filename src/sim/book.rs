@@ -85,6 +85,8 @@ pub struct Facts {
     pub is_noisy: bool,
     /// It does not read all it is sent at once, or does not answer.
     pub is_deaf: bool,
+    /// Its connection carries so little that deadlines may pass while bytes are still on their way.
+    pub is_thin: bool,
     /// It has sent a close frame.
     pub said_close: bool,
     /// It has ended its side.
@@ -322,7 +324,8 @@ impl Book {
             Departure::EndOfStream => facts.ended,
             Departure::Reset => facts.reset || facts.ended || facts.is_noisy,
             Departure::Violation => facts.is_noisy,
-            Departure::Idle | Departure::CloseTimeout => facts.is_deaf || is_gone || facts.is_noisy,
+            Departure::Idle => facts.is_deaf || is_gone || facts.is_noisy,
+            Departure::CloseTimeout => facts.is_deaf || is_gone || facts.is_noisy || facts.is_thin,
             Departure::SlowConsumer => facts.is_deaf || is_gone || self.overflow == Overflow::Close,
             Departure::Shutdown => is_stopping,
             Departure::Refused | Departure::HandshakeTimeout => false,

@@ -33,6 +33,9 @@ use crate::net::{Net, Ready, Signal};
 /// What a system call costs, in nanoseconds.
 const CALL: Nanos = 1_000;
 
+/// A connection that carries less than this in a second may not get its last words before its deadline, in bytes.
+const THIN: u64 = 256 * 1024;
+
 /// Everything that is not the server.
 #[derive(Debug)]
 pub struct Outside {
@@ -132,6 +135,10 @@ impl Outside {
             outside.after(peer.comes, Event::Knock(peer.number));
         }
         outside.peers = peers;
+        for (number, link) in outside.links.iter().enumerate() {
+            let a_second = link.room_max as u64 * SECOND / outside.faults.latency.1;
+            outside.book.borrow_mut().accounts[number].facts.is_thin = a_second < THIN;
+        }
         outside
     }
 
@@ -200,9 +207,6 @@ impl Outside {
             self.note(Note::Stalled(stall));
             self.stalled += stall;
             self.pass(self.now + stall);
-        } else if self.strikes(self.faults.late) {
-            let late = self.rng.u64(..20 * MILLI);
-            self.pass(until.unwrap_or(self.now).max(self.now) + late);
         }
         self.pass(self.now);
         while self.edges.is_empty() && !self.knock_edge && self.signals.is_empty() && !self.is_interrupted {
@@ -214,6 +218,10 @@ impl Outside {
             self.step();
         }
         self.is_interrupted = false;
+        if self.strikes(self.faults.late) {
+            let late = self.rng.u64(..20 * MILLI);
+            self.pass(self.now + late);
+        }
         self.report(ready);
         if self.now > began || !ready.is_empty() {
             self.note(Note::Woke(self.now - began, ready.len()));
@@ -581,6 +589,7 @@ impl Outside {
         let is_unread = !link.reset && !(link.arrived.is_empty() && link.backlog.is_empty());
         link.closed = true;
         link.id = None;
+        self.edges.retain(|&one| one != number);
         self.open -= 1;
         self.progress += 1;
         self.note(Note::Closed(number, is_unread));

@@ -351,7 +351,8 @@ impl Peer {
 
     /// The server has ended its side.
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
-        let is_honest = book.accounts[self.number].is_well() && !book.is_stopping;
+        let account = &book.accounts[self.number];
+        let is_honest = account.is_well() && !account.facts.is_thin && !book.is_stopping;
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if was == Stage::Talking && is_honest {
             book.fail("close", format!("peer {} heard the end without a close frame", self.number));
@@ -359,7 +360,7 @@ impl Peer {
         if was == Stage::Asking && is_honest && matches!(self.errand, Errand::Talk(..)) {
             book.fail("handshake", format!("peer {} was let go before it was let in", self.number));
         }
-        if !self.received.is_empty() && !book.is_stopping && was != Stage::HeardClose {
+        if !self.received.is_empty() && is_honest && was != Stage::HeardClose {
             let left = self.received.len();
             book.fail(
                 "frames",
@@ -649,7 +650,7 @@ fn draw_errand(number: usize, rng: &mut Rng, habits: Habits) -> Errand {
         1 => Errand::Browse(messages),
         2 | 3 if habits.has_posters => Errand::Post(messages),
         4 | 5 if habits.has_ticks => {
-            let (rate, size) = ([1, 20, 200][rng.usize(..3)], [32, 100, 3000][rng.usize(..3)]);
+            let (rate, size) = ([1, 10, 50][rng.usize(..3)], [32, 100, 3000][rng.usize(..3)]);
             Errand::Talk(format!("/tick/{rate}?size={size}"), 0)
         }
         6..9 => Errand::Talk("/echo".to_owned(), messages),
