@@ -91,6 +91,8 @@ pub struct Facts {
     pub said_close: bool,
     /// It has ended its side.
     pub ended: bool,
+    /// Before that, it had said all that there was to say: a close frame, or whole requests.
+    pub ended_well: bool,
     /// It has reset the connection.
     pub reset: bool,
     /// Its host is gone, since then.
@@ -351,6 +353,14 @@ impl Book {
 }
 
 impl Account {
+    /// Whether it reads to the end, so that it must hear the server's last words even if it has said its own.
+    #[must_use]
+    pub const fn may_expect_all(&self) -> bool {
+        let facts = &self.facts;
+        let is_reading = !facts.is_noisy && !facts.is_deaf && !facts.is_thin;
+        is_reading && !facts.reset && facts.vanished.is_none() && (!facts.ended || facts.ended_well)
+    }
+
     /// Whether it reads at once and answers: it must get everything and must not be let go.
     #[must_use]
     pub const fn is_well(&self) -> bool {

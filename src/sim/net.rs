@@ -223,9 +223,7 @@ impl Outside {
             self.pass(self.now + late);
         }
         self.report(ready);
-        if self.now > began || !ready.is_empty() {
-            self.note(Note::Woke(self.now - began, ready.len()));
-        }
+        self.note(Note::Woke(self.now - began, ready.len()));
     }
 
     /// Has everything happen that comes up to `until`.

@@ -352,7 +352,7 @@ impl Peer {
     /// The server has ended its side.
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
-        let is_honest = account.is_well() && !account.facts.is_thin && !book.is_stopping;
+        let is_honest = account.may_expect_all() && !book.is_stopping;
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if was == Stage::Talking && is_honest {
             book.fail("close", format!("peer {} heard the end without a close frame", self.number));
@@ -390,7 +390,9 @@ impl Peer {
 
     fn end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         self.ended = true;
-        book.accounts[self.number].facts.ended = true;
+        let facts = &mut book.accounts[self.number].facts;
+        facts.ended = true;
+        facts.ended_well = self.said_close || matches!(self.errand, Errand::Browse(_) | Errand::Post(_));
         deeds.push(Deed::End);
     }
 
