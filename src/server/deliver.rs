@@ -15,6 +15,7 @@ use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX};
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::{Nanos, Tick};
 use crate::hub::delivery::{Delivery, Step};
 use crate::hub::frame::Frame;
@@ -100,7 +101,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let waits = !connection.queue.is_empty();
         let gone = if waits { 0 } else { self.metrics.send(&mut self.net, connection, bytes) };
         match gone {
-            n if n == bytes.len() => {}
+            n if n == bytes.len() || is_made(Mutation::DroppedRemainder) => {}
             BROKEN => self.doom(id, Departure::Reset),
             n => {
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);
@@ -154,6 +155,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         {
             let gone = metrics.send(net, connection, bytes);
             if gone == bytes.len() {
+                if is_made(Mutation::DoubledDelivery) {
+                    metrics.send(net, connection, bytes);
+                }
                 slice.bytes += gone;
                 slice.served += 1;
                 slice.deliveries += u64::from(range.publications);

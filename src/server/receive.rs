@@ -14,6 +14,7 @@ use super::connection::{Connection, Held, Session, Stage};
 use super::limits::{AHEAD_BYTES_MAX, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::Net;
 use crate::service::{Departure, Service};
@@ -224,7 +225,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         (connection.facts.readable, connection.facts.closed) = (false, true);
         let (parting, is_written) = (connection.parting, connection.queue.is_empty());
         match (&connection.session, connection.stage) {
-            (_, Stage::Closing | Stage::Finishing) if is_written => self.doom(id, parting),
+            (_, Stage::Closing | Stage::Finishing) if is_written || is_made(Mutation::LastWordsLost) => {
+                self.doom(id, parting)
+            }
             // Whoever has said its last word may still read ours.
             (_, Stage::Closing | Stage::Finishing) => self.finish(id, parting),
             // Whoever closes its side of an HTTP connection may still read what it asked for.

@@ -109,7 +109,8 @@ impl Faults {
         let (spurious, repeat, stall, late, exhausted) =
             (chance(200), chance(500), chance(6), chance(100), chance(300));
         let least = if rng.bool() { rng.usize(16..512) } else { rng.usize(512..16_384) };
-        let fastest = rng.u64(10_000..5 * MILLI);
+        // Little room and a long way make a connection that carries next to nothing, which hides everything else.
+        let fastest = rng.u64(1_000..if least < 512 { 50_000 } else { 5 * MILLI });
         Self {
             tear,
             stingy,
@@ -123,7 +124,7 @@ impl Faults {
             descriptors_max: if rng.u32(..4) == 0 { rng.usize(1..=peers) } else { usize::MAX },
             exhausted,
             socket_bytes: (least, least * rng.usize(1..32)),
-            latency: (fastest, fastest * rng.u64(1..40)),
+            latency: (fastest, fastest * rng.u64(1..30)),
         }
     }
 
