@@ -6,7 +6,7 @@
 //! Invariant: the exit code is 0 after a good end, 1 when the server could not run or was told twice to stop, 2 for
 //! flags that make no sense.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -139,7 +139,11 @@ fn complain(what: &str) {
 }
 
 fn log_to_stderr(options: &Options) {
-    let logs = tracing_subscriber::fmt().with_max_level(options.log).with_writer(std::io::stderr);
+    let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(options.log)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr);
     match options.log_format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().init(),

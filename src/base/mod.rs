@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod id;
 pub mod marker;
+pub mod mutation;
 pub mod pool;
 pub mod tick;
 pub mod wheel;

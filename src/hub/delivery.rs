@@ -128,6 +128,12 @@ impl Delivery {
         self.entry
     }
 
+    /// Deliveries of it that no subscriber has been visited for.
+    #[must_use]
+    pub const fn unclaimed(&self) -> u64 {
+        self.unclaimed
+    }
+
     /// The topic it goes round.
     #[must_use]
     pub const fn topic(&self) -> TopicId {

@@ -89,6 +89,16 @@ impl Hub {
         !self.circle.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
     }
 
+    /// Deliveries that no subscriber has been visited for, counted by hand.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        let under_way = self.circle.iter().map(|errand| match errand {
+            Errand::Begin(_) => 0,
+            Errand::GoOn(delivery) => delivery.unclaimed(),
+        });
+        self.topics.undelivered() + under_way.sum::<u64>()
+    }
+
     /// Enters what a departed or slow peer was owed and did not get.
     pub fn unpaid(&mut self, how: Unpaid, frame: &frame::Frame, now: Nanos) {
         if frame.publications > 0 {

@@ -133,6 +133,13 @@ impl Topics {
         self.waiting_bytes
     }
 
+    /// Deliveries that wait in segments that have not set out, counted by hand.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        let segments = self.topics.iter().flat_map(|(_, topic)| &topic.waiting);
+        segments.flat_map(|segment| &segment.items).map(|item| u64::from(item.audience)).sum()
+    }
+
     /// Lets `id` into the topic called `name`, which begins to exist if it did not. Joining twice is joining once.
     pub fn join(&mut self, id: ConnId, name: &str) -> TopicId {
         let topic = self.find(name).unwrap_or_else(|| self.create(name));

@@ -11,6 +11,7 @@ use std::io;
 use super::connection::Connection;
 use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, OVER_MAX};
 use super::worker::Worker;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::{Net, is_exhausted};
 use crate::service::Service;
@@ -46,7 +47,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                             let (connections, max) = (self.roster.len(), self.connections_max);
                             tracing::warn!(connections, max, %error, "nobody can be accepted for now");
                         }
-                        self.accept_again = Some(self.now + ACCEPT_PAUSE);
+                        self.knocking[listener] = !is_made(Mutation::KnockForgotten);
+                        self.accept_again =
+                            (!is_made(Mutation::AcceptSpins)).then_some(self.now + ACCEPT_PAUSE);
                         return;
                     }
                     // The peer went away while it waited; that is its own affair.
@@ -60,6 +63,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         let now = Tick::of(self.now);
         let mut connection = Connection::new(socket, self.roster.next_id().serial, now);
         connection.facts.has_deadline = true;
+        // Who has a place keeps it, whoever comes after.
+        connection.facts.over = self.roster.len() >= self.connections_max;
         connection.deadline = now.after(self.config.handshake_timeout);
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);

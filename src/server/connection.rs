@@ -85,6 +85,8 @@ pub struct Facts {
     pub has_deadline: bool,
     /// `armed` counts.
     pub armed: bool,
+    /// It came when all places were taken: it is told so, and nothing else.
+    pub over: bool,
     /// The service was told of it, and has to be told of its end.
     pub opened: bool,
 }

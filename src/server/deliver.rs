@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::{Nanos, Tick};
 use crate::hub::Hub;
 use crate::hub::delivery::{Delivery, Step};
@@ -102,7 +103,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let waits = !connection.queue.is_empty();
         let gone = if waits { 0 } else { self.metrics.send(&mut self.net, connection, bytes) };
         match gone {
-            n if n == bytes.len() => {}
+            n if n == bytes.len() || is_made(Mutation::DroppedRemainder) => {}
             BROKEN => self.doom(id, Departure::Reset),
             n => {
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);
@@ -157,6 +158,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         {
             let gone = metrics.send(net, connection, bytes);
             if gone == bytes.len() {
+                if is_made(Mutation::DoubledDelivery) {
+                    metrics.send(net, connection, bytes);
+                }
                 slice.bytes += gone;
                 slice.served += 1;
                 slice.deliveries += u64::from(range.publications);

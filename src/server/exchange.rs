@@ -110,7 +110,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Answers a request whose head is whole.
     fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
-        if self.roster.len() > self.connections_max {
+        if self.roster.get(id).is_some_and(|connection| connection.facts.over) {
             self.metrics.accepts_over += 1;
             return self.refuse(id, Refusal::Unavailable, Departure::Refused);
         }

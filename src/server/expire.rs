@@ -7,6 +7,7 @@ use super::heartbeat::{Verdict, Vitals, next};
 use super::limits::EXPIRIES_MAX;
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::http::Refusal;
 use crate::net::Net;
@@ -42,6 +43,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
         match next(&connection.vitals(), now, self.awake_since, jitter, &self.config) {
             Verdict::Rest => {}
+            Verdict::Wait(_) if is_made(Mutation::TimerNotRearmed) => {}
             Verdict::Wait(at) => self.arm(id, at),
             Verdict::Ping(back) => {
                 connection.pinged = now;

@@ -13,6 +13,7 @@ use super::deliver::{BROKEN, paid};
 use super::limits::{REPLY_BYTES_SOFT_MAX, SLICES_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::hub::frame::Frame;
 use crate::net::Net;
@@ -57,6 +58,9 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// One write of what waits. Returns whether the stream is whole.
+    ///
+    /// The pong goes next as soon as no frame is half written, so that never two wait in the queue and only the newest
+    /// is sent (RFC 6455 §5.5.3); behind a close frame none is (§5.5.1).
     fn write_queued(&mut self, id: ConnId) -> bool {
         let Self { roster, net, metrics, hub, now, .. } = self;
         let Some(connection) = roster.get(id) else { return true };
@@ -84,7 +88,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             connection.progress = Tick::of(*now);
             metrics.bytes_out += n as u64;
             connection.queue.advance(n, |frame| paid(hub, &frame, *now));
-            if let Some(pong) = connection.pong.take() {
+            let may_interpose = connection.queue.is_between_frames()
+                && (connection.stage == Stage::Open || is_made(Mutation::PongBehindClose));
+            if may_interpose && let Some(pong) = connection.pong.take() {
                 connection.queue.push_urgent(Frame::reply(&pong));
             }
         }
@@ -95,7 +101,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn caught_up(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         let missed = std::mem::take(&mut connection.missed);
-        if missed > 0 && connection.stage == Stage::Open {
+        if missed > 0 && connection.stage == Stage::Open && !is_made(Mutation::GapNotTold) {
             let mut frame = Vec::new();
             encode(&mut frame, Opcode::Text, Overflow::gap_notice(missed).as_bytes());
             connection.queue.push(Frame::reply(&frame), 0);

@@ -43,6 +43,7 @@ pub mod expire;
 pub mod exposition;
 pub mod flush;
 pub mod heartbeat;
+pub mod inspect;
 pub mod limits;
 pub mod metrics;
 pub mod overflow;

@@ -7,6 +7,7 @@
 
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::hub::ledger::Unpaid;
 use crate::net::Net;
 use crate::service::{Ctx, Service};
@@ -29,8 +30,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
         self.hub.topics.leave_all(id);
         let Some(mut connection) = self.roster.remove(id) else { return };
-        connection.queue.clear(|frame| self.hub.unpaid(Unpaid::Departed, &frame, self.now));
-        self.give_back(connection.held.take());
+        if !is_made(Mutation::MissingEntry) {
+            connection.queue.clear(|frame| self.hub.unpaid(Unpaid::Departed, &frame, self.now));
+        }
+        if !is_made(Mutation::BufferNotReturned) {
+            self.give_back(connection.held.take());
+        }
         self.net.close(connection.socket);
         self.metrics.departed(why);
         tracing::debug!(connection = id.serial, %why, "departed");

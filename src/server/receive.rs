@@ -14,6 +14,7 @@ use super::connection::{Connection, Held, Session, Stage};
 use super::limits::{AHEAD_BYTES_MAX, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::Net;
 use crate::service::{Departure, Service};
@@ -218,10 +219,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// The peer has ended its side of the stream.
     fn ended(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
-        connection.facts.readable = false;
-        let parting = connection.parting;
+        (connection.facts.readable, connection.facts.closed) = (false, true);
+        let (parting, is_written) = (connection.parting, connection.queue.is_empty());
         match (&connection.session, connection.stage) {
-            (_, Stage::Closing | Stage::Finishing) => self.doom(id, parting),
+            (_, Stage::Closing | Stage::Finishing) if is_written || is_made(Mutation::LastWordsLost) => {
+                self.doom(id, parting)
+            }
+            // Whoever has said its last word may still read ours.
+            (_, Stage::Closing | Stage::Finishing) => self.finish(id, parting),
             // Whoever closes its side of an HTTP connection may still read what it asked for.
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
             (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 
 /// All connections of a worker.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ impl<K> Roster<K> {
     /// The connection called `id`, if it is still here.
     #[inline]
     pub fn get(&mut self, id: ConnId) -> Option<&mut Connection<K>> {
-        self.slab.get_mut(id.index as usize).filter(|connection| connection.serial == id.serial)
+        self.slab
+            .get_mut(id.index as usize)
+            .filter(|connection| connection.serial == id.serial || is_made(Mutation::StaleName))
     }
 
     /// Takes the connection called `id` out.

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use crate::base::mutation::{Mutation, is_made};
 use crate::hub::frame::Frame;
 
 /// Frames that wait for one socket.
@@ -48,6 +49,13 @@ impl SendQueue {
         if let Some(urgent) = urgent {
             self.rest.get_or_insert_default().push_front(urgent);
         }
+    }
+
+    /// Whether what was written last is a whole frame.
+    #[inline]
+    #[must_use]
+    pub const fn is_between_frames(&self) -> bool {
+        self.gone == 0
     }
 
     /// Whether nothing waits.
@@ -91,7 +99,7 @@ impl SendQueue {
         while let Some(front) = &self.front {
             let missing = front.len() - self.gone as usize;
             if left < missing {
-                self.gone += left as u32;
+                self.gone += left as u32 + u32::from(is_made(Mutation::OffByOne) && left + 1 < missing);
                 return;
             }
             left -= missing;

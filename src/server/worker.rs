@@ -19,6 +19,7 @@ use super::limits::{HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
 use super::metrics::Metrics;
 use super::roster::Roster;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::pool::Pool;
 use crate::base::tick::{Nanos, Tick};
 use crate::base::wheel::Wheel;
@@ -156,7 +157,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let slept_max = timeout.map_or(Nanos::MAX, |slept| slept.as_nanos() as Nanos);
         if self.now.saturating_sub(before) > slept_max.saturating_add(STALL) {
             self.metrics.stalls += 1;
-            self.awake_since = Tick::of(self.now);
+            self.awake_since = Tick::of(if is_made(Mutation::OwnStallBlamed) { 0 } else { self.now });
         }
         if self.now >= self.housekeeping {
             self.housekeeping = self.now + HOUSEKEEPING;
@@ -182,7 +183,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                         connection.facts.readable = true;
                         self.list_readable(id);
                     }
-                    if writable {
+                    if writable && !is_made(Mutation::LostEdge) {
                         self.writable.push(id);
                     }
                 }

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::{Admission, CloseCode, Ctx, Kind, Request, TopicId};
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 
 /// Characters of a name.
 const NAME_MAX: usize = 64;
@@ -80,7 +81,9 @@ impl Chat {
         if let Some(User { room, name }) = self.users.remove(&ctx.id()) {
             // Left before it is told: the peer is not owed the news of its own going.
             ctx.leave(room);
-            announce(ctx, room, "leave", &format!("{name} left"));
+            if !is_made(Mutation::LeaveNotTold) {
+                announce(ctx, room, "leave", &format!("{name} left"));
+            }
             self.taken.remove(&(room, name));
         }
     }

@@ -1,0 +1,66 @@
+//! Deliberate mistakes, to show that the simulator would find them.
+//!
+//! An oracle that has never failed has shown nothing. So the server can be told, by a test and under the feature
+//! `mutate`, to make one mistake of the kind that gets made; a world must then fail. Each is one line where the mistake
+//! would be. Without the feature [`is_made`] is `false` for the compiler, and nothing of it is left.
+//!
+//! Invariant: no mistake is made unless [`make`] was called on this thread.
+
+/// A mistake of a kind that gets made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// A writable edge is overlooked.
+    LostEdge,
+    /// What a socket did not take of a reply is forgotten.
+    DroppedRemainder,
+    /// A half-written frame goes on one byte too late.
+    OffByOne,
+    /// A name that belongs to somebody who is gone finds whoever has its place now.
+    StaleName,
+    /// A connection that was looked at is not looked at again.
+    TimerNotRearmed,
+    /// What a departed peer was owed is not entered in the ledger.
+    MissingEntry,
+    /// A subscriber gets a publication twice.
+    DoubledDelivery,
+    /// A chat room is not told who leaves.
+    LeaveNotTold,
+    /// A pong is sent behind a close frame.
+    PongBehindClose,
+    /// A peer that has ended its side is let go before everything is written.
+    LastWordsLost,
+    /// When there is no descriptor, who knocks is forgotten.
+    KnockForgotten,
+    /// When there is no descriptor, accepting does not rest.
+    AcceptSpins,
+    /// A buffer of a departed peer does not come home.
+    BufferNotReturned,
+    /// A dropped publication is not told as a gap.
+    GapNotTold,
+    /// A pong that waited in our own buffers while we were stopped comes too late.
+    OwnStallBlamed,
+}
+
+#[cfg(feature = "mutate")]
+thread_local! {
+    static MADE: std::cell::Cell<Option<Mutation>> = const { std::cell::Cell::new(None) };
+}
+
+/// Has this mistake be made on this thread from now on, or none.
+#[cfg(feature = "mutate")]
+pub fn make(mutation: Option<Mutation>) {
+    MADE.set(mutation);
+}
+
+/// Whether this mistake is to be made.
+#[inline]
+#[must_use]
+pub fn is_made(mutation: Mutation) -> bool {
+    #[cfg(feature = "mutate")]
+    return MADE.get() == Some(mutation);
+    #[cfg(not(feature = "mutate"))]
+    {
+        let _ = mutation;
+        false
+    }
+}

@@ -1,0 +1,41 @@
+//! What an observer may see of a worker: counts and sums, read-only.
+//!
+//! The simulator holds the server to its invariants with these; they are recounted from what is there, and not read
+//! from the counters they are compared with.
+
+use super::worker::Worker;
+use crate::net::Net;
+use crate::service::Service;
+
+impl<N: Net, S: Service> Worker<N, S> {
+    /// Connections that are here.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Entries of the wheel, stale ones included.
+    #[must_use]
+    pub const fn wheel_entries(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// Buffers that are lent to connections.
+    #[must_use]
+    pub const fn buffers_lent(&self) -> usize {
+        self.pool.lent()
+    }
+
+    /// Bytes that wait for the peer for which most wait.
+    #[must_use]
+    pub fn queued_bytes_peak(&self) -> usize {
+        self.roster.iter().map(|(_, connection)| connection.queue.bytes()).max().unwrap_or(0)
+    }
+
+    /// Deliveries that are neither written nor given up, counted one by one.
+    #[must_use]
+    pub fn owed_by_hand(&self) -> u64 {
+        let queued: u64 = self.roster.iter().map(|(_, connection)| connection.queue.publications()).sum();
+        queued + self.hub.undelivered()
+    }
+}

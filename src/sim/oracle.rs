@@ -1,0 +1,192 @@
+//! The oracles: what must be true after every turn, when nothing goes wrong any more, and when everybody has gone.
+//!
+//! Peers check what they hear themselves, and the [book](super::book) what the service hears; here stands what only
+//! somebody can know who sees the server, the network and the book at once.
+//!
+//! Invariant: an oracle only looks.
+
+use super::book::{Book, Serves};
+use super::fault::Plan;
+use super::net::Outside;
+use crate::base::tick::{MILLI, Nanos};
+use crate::hub::topics::SEGMENT_BYTES_MAX;
+use crate::net::Net;
+use crate::server::Worker;
+use crate::server::limits::{OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX};
+use crate::service::Service;
+
+/// Turns in a tenth of a second that may do nothing, beside one for each that does something: reading once more to
+/// hear that there is nothing.
+const IDLE_TURNS_MAX: u32 = 64;
+
+/// Watches over the turns of a world.
+#[derive(Debug, Default)]
+pub struct Watch {
+    before: Footprint,
+    idle_turns: u32,
+    busy_turns: u32,
+    since: Nanos,
+}
+
+/// What changes whenever a turn has done something.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Footprint {
+    progress: u64,
+    debts: [u64; 4],
+    messages: u64,
+    requests: u64,
+    departures: u64,
+    pings: u64,
+}
+
+impl Watch {
+    /// After every turn: the books balance, the bounds hold, the loop does not spin.
+    pub fn step<N: Net, S: Service>(
+        &mut self,
+        worker: &Worker<N, S>,
+        outside: &Outside,
+        plan: &Plan,
+        book: &mut Book,
+    ) {
+        let (metrics, hub) = worker.metrics();
+        let ledger = &hub.ledger;
+        if !ledger.balances() {
+            book.fail("ledger", format!("the ledger does not balance: {ledger:?}"));
+        }
+        let by_hand = worker.owed_by_hand();
+        if ledger.queued != by_hand {
+            book.fail(
+                "ledger",
+                format!("{} deliveries are entered as queued, {by_hand} are found", ledger.queued),
+            );
+        }
+        if book.missed > ledger.dropped {
+            let (missed, dropped) = (book.missed, ledger.dropped);
+            book.fail("lost", format!("peers miss {missed} publications, of which {dropped} were dropped"));
+        }
+        if !plan.has_posters && !plan.has_ticks && ledger.owed != book.owed {
+            let text =
+                format!("{} deliveries are owed by the ledger, {} by the book", ledger.owed, book.owed);
+            book.fail("ledger", text);
+        }
+        let message = plan.config.ws.message_max as usize + 1024;
+        let bytes_max = plan.config.queue_max.max(SEGMENT_BYTES_MAX + message)
+            + REPLY_BYTES_SOFT_MAX
+            + OUTBOX_BYTES_MAX
+            + 2 * message;
+        if worker.queued_bytes_peak() > bytes_max {
+            let text =
+                format!("{} bytes wait for one peer, at most {bytes_max} may", worker.queued_bytes_peak());
+            book.fail("bounds", text);
+        }
+        let departures = metrics.departures.iter().sum();
+        if metrics.accepted != departures + worker.connections() as u64
+            || outside.open != worker.connections()
+        {
+            let text =
+                format!("{} came, {departures} went, {} are here", metrics.accepted, worker.connections());
+            book.fail("roster", format!("{text}, {} sockets are open", outside.open));
+        }
+        let footprint = Footprint {
+            progress: outside.progress,
+            debts: [ledger.owed, ledger.written, ledger.dropped, ledger.departed],
+            messages: metrics.messages_in,
+            requests: metrics.requests,
+            departures,
+            pings: metrics.pings,
+        };
+        let is_idle = std::mem::replace(&mut self.before, footprint) == footprint;
+        if outside.now > self.since + 100 * MILLI {
+            (self.since, self.idle_turns, self.busy_turns) = (outside.now, 0, 0);
+        }
+        self.idle_turns += u32::from(is_idle);
+        self.busy_turns += u32::from(!is_idle);
+        if self.idle_turns > IDLE_TURNS_MAX + self.busy_turns {
+            let (turns, ns) = (self.idle_turns, outside.now - self.since);
+            book.fail("spinning", format!("{turns} turns in {ns} ns have done nothing"));
+        }
+    }
+}
+
+/// When nothing has gone wrong for a while: everybody who is well has everything, and nothing waits.
+pub fn calm<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
+    if let Some(&number) = outside.knocking.front() {
+        book.fail("liveness", format!("peer {number} still knocks, {} with it", outside.knocking.len()));
+    }
+    for peer in &outside.peers {
+        let account = &book.accounts[peer.number];
+        if !account.is_well() || account.closed.is_some() {
+            continue;
+        }
+        let (number, left) = (peer.number, account.owed.len());
+        let failure = if peer.is_waiting() {
+            Some(("liveness", "still waits to be let in".to_owned()))
+        } else if peer.unanswered() > 0 {
+            Some(("liveness", format!("still waits for {} answers", peer.unanswered())))
+        } else if !peer.is_talking() {
+            None
+        } else if !account.spoken.is_empty() {
+            Some(("liveness", format!("said {} messages that nobody heard", account.spoken.len())))
+        } else if account.owed.iter().any(|owed| !owed.is_publication) {
+            Some(("liveness", "is owed replies".to_owned()))
+        } else if account.serves != Serves::Tick
+            && !plan.has_posters
+            && account.told != account.missed + left as u64
+        {
+            let (missed, told) = (account.missed, account.told);
+            Some((
+                "lost",
+                format!("missed {missed} publications and {left} at the end, and was told of {told}"),
+            ))
+        } else if account.told < account.missed && !account.facts.is_thin {
+            Some(("lost", format!("missed {} publications and was told of {}", account.missed, account.told)))
+        } else {
+            None
+        };
+        if let Some((oracle, text)) = failure {
+            book.fail(oracle, format!("peer {number} {text}"));
+        }
+    }
+    dead(worker, outside, plan, book);
+}
+
+/// Whoever has been dead for long enough is gone.
+fn dead<N: Net, S: Service>(_: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
+    if plan.config.ping_interval == 0 || plan.config.stall_timeout == 0 {
+        return;
+    }
+    let within = plan.reaped_within() + outside.stalled;
+    for (number, link) in outside.links.iter().enumerate() {
+        if let (Some(_), Some(since)) = (link.id, book.accounts[number].facts.vanished)
+            && since + within < outside.now
+        {
+            let ms = (outside.now - since) / MILLI;
+            book.fail("reaping", format!("peer {number} has been dead for {ms} ms and is still here"));
+        }
+    }
+}
+
+/// When everybody has gone: nothing is left.
+pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, book: &mut Book) {
+    let (_, hub) = worker.metrics();
+    let left = [
+        ("connections", worker.connections()),
+        ("open sockets", outside.open),
+        ("topics", hub.topics.len()),
+        ("deliveries", usize::from(hub.is_busy())),
+        ("debts", hub.ledger.queued as usize),
+        ("batches in the ledger", hub.ledger.open_batches()),
+        ("bytes that wait for delivery", hub.topics.waiting_bytes()),
+        ("lent buffers", worker.buffers_lent()),
+    ];
+    for (what, count) in left {
+        if count > 0 {
+            book.fail("leak", format!("everybody has gone, and {count} {what} are left"));
+        }
+    }
+    for (number, account) in book.accounts.iter().enumerate() {
+        if account.opened && account.closed.is_none() {
+            return book.fail("service", format!("the service was never told of the end of peer {number}"));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Shows that the simulator finds bugs: for each deliberate mistake some world fails, and the right oracle says so.
+//!
+//! Run with `--features mutate`; without it the server cannot be told to make a mistake.
+
+use stentor::base::mutation::{Mutation, make};
+use stentor::sim::run;
+
+/// Seeds that are tried until one fails.
+const SEEDS_MAX: u64 = 300;
+
+/// Makes the mistake in one world after the other until an oracle sees it, which must be one of `oracles`.
+fn found(mutation: Mutation, oracles: &[&str]) {
+    make(Some(mutation));
+    let failure = (0..SEEDS_MAX).find_map(|seed| run(seed, None).failure.map(|failure| (seed, failure)));
+    make(None);
+    let Some((seed, failure)) = failure else { panic!("{SEEDS_MAX} worlds do not show {mutation:?}") };
+    println!("{mutation:?}: seed {seed}: {}: {}", failure.oracle, failure.text);
+    assert!(oracles.contains(&failure.oracle), "{mutation:?} in world {seed}: {failure:?}");
+}
+
+macro_rules! mistakes {
+    ($($(#[doc = $doc:literal])* $name:ident: $mutation:ident => [$($oracle:literal),+];)+) => {$(
+        $(#[doc = $doc])*
+        #[test]
+        fn $name() {
+            found(Mutation::$mutation, &[$($oracle),+]);
+        }
+    )+};
+}
+
+mistakes! {
+    a_lost_edge: LostEdge => ["liveness", "departure", "close", "lost"];
+    a_dropped_remainder: DroppedRemainder => ["frames", "http", "handshake", "liveness", "close", "not owed", "order"];
+    an_off_by_one_in_the_send_offset: OffByOne => ["frames", "not owed", "doubled", "order", "liveness", "close"];
+    a_stale_name_that_is_served: StaleName => ["not owed", "service", "departure", "close", "ledger", "heard", "frames"];
+    a_timer_that_is_not_rearmed: TimerNotRearmed => ["reaping", "leak"];
+    a_missing_entry_in_the_ledger: MissingEntry => ["ledger"];
+    a_doubled_delivery: DoubledDelivery => ["doubled"];
+    a_leave_that_is_not_told: LeaveNotTold => ["ledger", "lost", "order"];
+    a_pong_behind_a_close_frame: PongBehindClose => ["close"];
+    last_words_that_are_lost: LastWordsLost => ["close", "frames", "http"];
+    a_knock_that_is_forgotten: KnockForgotten => ["liveness", "leak", "spinning"];
+    an_accept_that_spins: AcceptSpins => ["spinning"];
+    a_buffer_that_does_not_come_home: BufferNotReturned => ["leak"];
+    a_gap_that_is_not_told: GapNotTold => ["lost"];
+    a_stall_of_our_own_that_is_blamed_on_peers: OwnStallBlamed => ["departure", "handshake", "close"];
+}
+
+/// The seeds that show mistakes show none where there is none.
+#[test]
+fn no_mistake_is_found_where_none_is_made() {
+    make(None);
+    let failed = (0..40).find_map(|seed| run(seed, None).failure.map(|failure| (seed, failure)));
+    assert_eq!(failed, None);
+}
