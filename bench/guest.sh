@@ -2,7 +2,12 @@
 # guest.sh - runs a command of this project in a Linux guest whose limits are ours to set.
 #
 #   bench/guest.sh [OPTIONS] -- COMMAND [ARGUMENT...]
-#   bench/guest.sh -- loadgen --clients 50000 --rate 2 --duration 5s
+#   bench/guest.sh -- loadgen --clients 50000 --source 127.0.0.2,127.0.0.3,127.0.0.4 \
+#     --ramp 5k --rate 0.2 --warmup 0s --duration 10s --drain 10s
+#
+# A delivery costs both sides about 50 µs together in here, so 50 000 of them take 2.5 s: more
+# than one publication in three seconds is more than the guest can do. Three sources, since
+# with one, connecting slows down so much past half of its ports that it takes minutes.
 #
 #   --memory SIZE     of the guest, as 1G or 1500M                             [1G]
 #   --timeout SECS    then the guest is ended                                  [180]
