@@ -6,7 +6,7 @@ use stentor::base::mutation::{Mutation, make};
 use stentor::sim::run;
 
 /// Seeds that are tried until one fails.
-const SEEDS_MAX: u64 = 300;
+const SEEDS_MAX: u64 = 2500;
 
 /// Makes the mistake in one world after the other until an oracle sees it, which must be one of `oracles`.
 fn found(mutation: Mutation, oracles: &[&str]) {
@@ -43,6 +43,7 @@ mistakes! {
     an_accept_that_spins: AcceptSpins => ["spinning"];
     a_buffer_that_does_not_come_home: BufferNotReturned => ["leak"];
     a_gap_that_is_not_told: GapNotTold => ["lost"];
+    a_refusal_that_never_ends: ToldForEver => ["leak", "reaping"];
     a_stall_of_our_own_that_is_blamed_on_peers: OwnStallBlamed => ["departure", "handshake", "close"];
 }
 

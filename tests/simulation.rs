@@ -11,6 +11,18 @@ fn sixty_worlds_go_well() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+/// Worlds in which something once went wrong that the sixty do not show: a peer that was answered 408 and stayed was
+/// never let go; last words were lost when a deadline passed while we were stopped.
+#[test]
+fn worlds_that_once_failed_go_well() {
+    let failed: Vec<_> = [32, 42, 175, 281, 751, 783, 1913]
+        .map(|seed| run(seed, None))
+        .into_iter()
+        .filter(|outcome| outcome.failure.is_some())
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 /// What happens follows from the seed and nothing else, so a failure can be looked at again.
 #[test]
 fn the_same_seed_is_the_same_world() {
@@ -21,7 +33,7 @@ fn the_same_seed_is_the_same_world() {
     assert_eq!(different.len(), hashes.len());
 }
 
-/// The worlds are worth the time: in sixty of them everything that can go wrong has.
+/// A failing world is looked at by narrating it: that must be the same world.
 #[test]
 fn narrating_a_world_does_not_change_it() {
     use std::cell::Cell;

@@ -37,6 +37,8 @@ pub enum Mutation {
     BufferNotReturned,
     /// A dropped publication is not told as a gap.
     GapNotTold,
+    /// Who was answered 408 and does not go is answered again and again, and never let go.
+    ToldForEver,
     /// A pong that waited in our own buffers while we were stopped comes too late.
     OwnStallBlamed,
 }

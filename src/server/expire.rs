@@ -52,7 +52,12 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.hub.outbox.ping(id, b"");
                 self.arm(id, back);
             }
-            Verdict::Depart(Departure::HandshakeTimeout) => self.head_timed_out(id),
+            // Only once: who has been told and does not go is let go like everybody else.
+            Verdict::Depart(Departure::HandshakeTimeout)
+                if connection.stage == Stage::Open || is_made(Mutation::ToldForEver) =>
+            {
+                self.head_timed_out(id);
+            }
             Verdict::Depart(why) => self.doom(id, why),
         }
     }

@@ -12,6 +12,7 @@
 //! stalled meanwhile: a pong that waits in our own receive buffer is not the peer's fault.
 
 use super::config::Config;
+use super::limits::LINGER;
 use crate::base::tick::{Nanos, Tick};
 use crate::service::Departure;
 
@@ -48,6 +49,8 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
     let mut sooner = |at: Tick| wait = Some(wait.map_or(at, |before| before.min(at)));
 
     if let Some((at, why)) = vitals.deadline {
+        // What came, and what could have been written, while we were stopped is dealt with first.
+        let at = latest(at, awake_since.after(LINGER));
         if !now.is_before(at) {
             return Verdict::Depart(why);
         }
@@ -136,6 +139,14 @@ mod tests {
         let peer = Vitals { deadline: Some((at(10), Departure::HandshakeTimeout)), ..quiet_since(0) };
         assert_eq!(judge(&peer, 9), Verdict::Wait(at(10)));
         assert_eq!(judge(&peer, 10), Verdict::Depart(Departure::HandshakeTimeout));
+    }
+
+    #[test]
+    fn a_deadline_that_passed_while_we_were_stopped_leaves_time_for_what_came_meanwhile() {
+        let peer = Vitals { deadline: Some((at(10), Departure::PeerClosed)), ..quiet_since(0) };
+        let judge = |now| next(&peer, at(now), at(70), 0, &Config::default());
+        assert_eq!(judge(71), Verdict::Wait(at(72)));
+        assert_eq!(judge(72), Verdict::Depart(Departure::PeerClosed));
     }
 
     #[test]

@@ -39,6 +39,8 @@ use trace::{Note, Sink, Trace};
 
 /// How long nothing goes wrong before everything must have drained.
 const CALM: Nanos = 40 * SECOND;
+/// How long of that the peers say nothing more.
+const HUSH: Nanos = 5 * SECOND;
 /// No world takes as many turns: one that does hangs.
 const TURNS_MAX: u64 = 2_000_000;
 
@@ -116,7 +118,10 @@ impl World {
         if self.pass(self.plan.chaos) {
             self.outside.borrow_mut().heal();
             self.phase("calm");
-            if self.pass(CALM) {
+            if self.pass(CALM - HUSH) {
+                self.outside.borrow_mut().hush();
+            }
+            if self.pass(HUSH) {
                 self.check(|world, book| {
                     oracle::calm(&world.worker, &world.outside.borrow(), &world.plan, book)
                 });

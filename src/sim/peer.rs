@@ -112,6 +112,8 @@ pub struct Peer {
     ending: Ending,
     /// It does not answer pings and close frames.
     is_mute: bool,
+    /// It says nothing more unless it is asked something.
+    is_hushed: bool,
     message_max: usize,
     rng: Rng,
     stage: Stage,
@@ -175,6 +177,7 @@ impl Peer {
             errand,
             ending,
             is_mute,
+            is_hushed: false,
             message_max: habits.message_max as usize,
             handshake: ClientHandshake::new(nonce),
             rng: own,
@@ -215,7 +218,7 @@ impl Peer {
 
     /// A moment that the peer asked for has come.
     pub fn act(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
-        if self.ended || self.stage == Stage::Over {
+        if self.ended || self.is_hushed || self.stage == Stage::Over {
             return;
         }
         match (self.errand.clone(), self.stage) {
@@ -306,6 +309,11 @@ impl Peer {
         if self.reading == Reading::Later || matches!(self.reading, Reading::Slow(..)) {
             self.reading = Reading::Prompt;
         }
+    }
+
+    /// It says nothing more, so that what is on its way can arrive.
+    pub fn hush(&mut self) {
+        self.is_hushed = true;
     }
 
     /// Whether it has been let in and talks.
