@@ -146,6 +146,8 @@ impl Topics {
         if self.contains(topic, id) {
             return topic;
         }
+        // Also here, or a topic where peers come and go and nobody speaks would grow for ever.
+        self.close_up(topic);
         let room = &mut self.topics[topic.0 as usize];
         let membership = Membership { topic, position: room.subscribers.len() as u32 };
         room.subscribers.push(id);
@@ -283,11 +285,11 @@ impl Topics {
         }
     }
 
-    /// Closes the ranks of `topic` if a quarter of them are tombstones. Positions in waiting items move along.
+    /// Closes the ranks of `topic` if a quarter of them are tombstones and nobody walks along them. Positions in waiting items move along.
     fn close_up(&mut self, topic: TopicId) {
         let Some(room) = self.topics.get_mut(topic.0 as usize) else { return };
         let tombstones = room.subscribers.len() - room.live as usize;
-        if tombstones < TOMBSTONES_MIN || tombstones * 4 < room.subscribers.len() {
+        if room.in_delivery || tombstones < TOMBSTONES_MIN || tombstones * 4 < room.subscribers.len() {
             return;
         }
         let mut items = room.waiting.iter_mut().flat_map(|segment| segment.items.iter_mut()).peekable();
@@ -410,6 +412,18 @@ mod tests {
         for index in order {
             assert!(topics.contains(sea, id(index)));
         }
+    }
+
+    #[test]
+    fn a_topic_where_peers_come_and_go_in_silence_does_not_grow() {
+        let mut topics = Topics::default();
+        let sea = topics.join(id(0), "sea");
+        for n in 1..10_000 {
+            topics.join(id(n), "sea");
+            topics.leave(id(n), sea);
+        }
+        assert!(topics.members(sea).len() < 200);
+        assert!(topics.contains(sea, id(0)));
     }
 
     #[test]
