@@ -7,7 +7,7 @@
 
 use super::book::{Book, Serves};
 use super::fault::Plan;
-use super::net::Outside;
+use super::outside::Outside;
 use crate::base::tick::{MILLI, Nanos};
 use crate::hub::topics::SEGMENT_BYTES_MAX;
 use crate::net::Net;
@@ -167,8 +167,10 @@ fn dead<N: Net, S: Service>(_: &Worker<N, S>, outside: &Outside, plan: &Plan, bo
 }
 
 /// When everybody has gone: nothing is left.
-pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, book: &mut Book) {
+pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, is_over: bool, book: &mut Book) {
     let (_, hub) = worker.metrics();
+    // A server that has ended does not wait for its wheel.
+    let armed = if is_over { 0 } else { worker.wheel_entries() };
     let left = [
         ("connections", worker.connections()),
         ("open sockets", outside.open),
@@ -178,6 +180,7 @@ pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, book:
         ("batches in the ledger", hub.ledger.open_batches()),
         ("bytes that wait for delivery", hub.topics.waiting_bytes()),
         ("lent buffers", worker.buffers_lent()),
+        ("entries in the wheel", armed),
     ];
     for (what, count) in left {
         if count > 0 {
