@@ -191,7 +191,8 @@ impl Outside {
 
     pub(in crate::sim) fn close(&mut self, number: usize) {
         let link = &mut self.links[number];
-        let is_unread = !link.reset && !(link.arrived.is_empty() && link.backlog.is_empty());
+        let is_drained = link.arrived.is_empty() && link.backlog.is_empty();
+        let is_unread = !(link.reset || is_drained);
         link.closed = true;
         link.id = None;
         self.edges.retain(|&one| one != number);
