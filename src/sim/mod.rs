@@ -128,9 +128,7 @@ impl World {
                 self.outside.borrow_mut().hush();
             }
             if self.pass(HUSH) {
-                self.check(|world, book| {
-                    oracle::calm(&world.worker, &world.outside.borrow(), &world.plan, book)
-                });
+                self.check(|world, book| oracle::calm(&world.outside.borrow(), &world.plan, book));
                 self.part();
             }
         }

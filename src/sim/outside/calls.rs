@@ -109,8 +109,8 @@ impl Outside {
         self.note(Note::Accepted(number, id.serial));
         self.open += 1;
         self.book.borrow_mut().accepted(number, id);
-        let link = &mut self.links[number];
-        link.id = Some(id);
+        let (now, link) = (self.now, &mut self.links[number]);
+        (link.id, link.accepted) = (Some(id), now);
         let (readable, closed) =
             (!link.arrived.is_empty() || link.ended || link.reset, link.ended || link.reset);
         self.edge(number, readable, true, closed);

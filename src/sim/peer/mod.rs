@@ -257,6 +257,12 @@ impl Peer {
         self.stage == Stage::Asking && !self.ended && matches!(self.errand, Errand::Talk(..))
     }
 
+    /// Whether it never says what it wants.
+    #[must_use]
+    pub const fn is_never_let_in(&self) -> bool {
+        matches!(self.errand, Errand::Noise(Noise::HalfHead | Noise::Dribble | Noise::Silence))
+    }
+
     /// How many requests have had no answer.
     #[must_use]
     pub fn unanswered(&self) -> usize {
