@@ -1,23 +1,21 @@
 //! The book: who has said what and who is owed what, kept by a second, much simpler server.
 //!
-//! The [`Witness`] stands between the worker and its service and hears what the service hears. From that the book
+//! The [`Witness`](super::witness::Witness) stands between the worker and its service and hears what the service hears. From that the book
 //! works out, with plain lists, every message that every peer should get; peers strike out what they hear. So a
 //! message that is lost, doubled, altered, out of order or sent to the wrong peer does not match the book.
 //!
 //! Invariants: a peer hears what it is owed in the order it is owed; what it skips was *dropped* by the ledger and is
 //! told as a gap; replies are never skipped.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hasher;
-use std::rc::Rc;
 
 use super::trace::{Fnv, Note, Trace};
 use crate::base::id::ConnId;
 use crate::base::marker::{Found, decode};
 use crate::base::tick::Nanos;
 use crate::server::Overflow;
-use crate::service::{Admission, Ctx, Departure, Kind, Request, Service};
+use crate::service::{Departure, Kind, Request};
 
 /// What a peer publishes by HTTP begins with this: such publications are not in the book.
 pub const POST: &[u8] = b"post ";
@@ -244,7 +242,7 @@ impl Book {
     }
 
     /// The service was told of a peer.
-    fn opened(&mut self, id: ConnId, request: &Request<'_>) {
+    pub(super) fn opened(&mut self, id: ConnId, request: &Request<'_>) {
         let Some(&peer) = self.ids.get(&id) else {
             return self.fail("service", format!("{id:?} was opened and never accepted"));
         };
@@ -280,7 +278,7 @@ impl Book {
     }
 
     /// The service was brought a message: it must be the next that its peer said.
-    fn message(&mut self, id: ConnId, kind: Kind, payload: &[u8]) {
+    pub(super) fn message(&mut self, id: ConnId, kind: Kind, payload: &[u8]) {
         let Some(&peer) = self.ids.get(&id) else { return };
         let account = &mut self.accounts[peer];
         if !account.opened || account.closed.is_some() {
@@ -311,7 +309,7 @@ impl Book {
     }
 
     /// The service was told of a peer's end: once, and for a reason that the peer gave.
-    fn closed(&mut self, id: ConnId, why: Departure) {
+    pub(super) fn closed(&mut self, id: ConnId, why: Departure) {
         let Some(&peer) = self.ids.get(&id) else { return };
         self.note(self.now, Note::Departed(peer, why.label()));
         let account = &mut self.accounts[peer];
@@ -381,51 +379,4 @@ fn hash(kind: Kind, payload: &[u8]) -> u64 {
     hasher.write(payload);
     hasher.write_usize(payload.len());
     hasher.finish()
-}
-
-/// A service that tells the book everything it hears.
-#[derive(Debug)]
-pub struct Witness<S> {
-    inner: S,
-    book: Rc<RefCell<Book>>,
-}
-
-impl<S> Witness<S> {
-    /// Watches over `inner`.
-    pub fn new(inner: S, book: Rc<RefCell<Book>>) -> Self {
-        Self { inner, book }
-    }
-}
-
-impl<S: Service> Service for Witness<S> {
-    fn admit(&self, request: &Request<'_>) -> Admission<'_> {
-        self.inner.admit(request)
-    }
-
-    fn opened(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>) {
-        self.book.borrow_mut().opened(ctx.id(), request);
-        self.inner.opened(ctx, request);
-    }
-
-    fn message(&mut self, ctx: &mut Ctx<'_>, kind: Kind, payload: &[u8]) {
-        self.book.borrow_mut().message(ctx.id(), kind, payload);
-        self.inner.message(ctx, kind, payload);
-    }
-
-    fn closed(&mut self, ctx: &mut Ctx<'_>, why: Departure) {
-        self.book.borrow_mut().closed(ctx.id(), why);
-        self.inner.closed(ctx, why);
-    }
-
-    fn next_due(&self) -> Option<Nanos> {
-        self.inner.next_due()
-    }
-
-    fn due(&mut self, ctx: &mut Ctx<'_>) {
-        self.inner.due(ctx);
-    }
-
-    fn channel_topic(&self, channel: &str) -> Option<String> {
-        self.inner.channel_topic(channel)
-    }
 }

@@ -18,6 +18,8 @@ use crate::base::tick::Nanos;
 pub struct Link {
     /// What the server calls it, while it holds its socket.
     pub id: Option<ConnId>,
+    /// When it was accepted.
+    pub accepted: Nanos,
     /// Bytes that the server can read.
     pub arrived: VecDeque<u8>,
     /// Bytes for which the server's socket has had no room.

@@ -9,7 +9,7 @@
 //!   faults strike    everything drains    a signal says so   be left
 //! ```
 //!
-//! Reading order: [`net`] is the world as the server sees it, with [`link`] for one connection; [`peer`] and [`fault`]
+//! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection; [`peer`] and [`fault`]
 //! are who comes and what goes wrong; [`book`] and [`oracle`] say what must be true; [`trace`] is what happened.
 //!
 //! Invariant: a run follows from its seed; nothing here reads a clock, a file or an environment.
@@ -19,8 +19,10 @@ pub mod fault;
 pub mod link;
 pub mod net;
 pub mod oracle;
+pub mod outside;
 pub mod peer;
 pub mod trace;
+pub mod witness;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,17 +32,21 @@ use fastrand::Rng;
 use crate::base::tick::{Nanos, SECOND};
 use crate::server::Worker;
 use crate::service::builtin::Builtin;
-use book::{Book, Failure, Witness};
+use book::{Book, Failure};
 use fault::Plan;
-use net::{Outside, SimNet};
+use net::SimNet;
 use oracle::Watch;
+use outside::Outside;
 use peer::{Habits, Peer};
 use trace::{Note, Sink, Trace};
+use witness::Witness;
 
 /// How long nothing goes wrong before everything must have drained.
 const CALM: Nanos = 40 * SECOND;
 /// How long of that the peers say nothing more.
 const HUSH: Nanos = 5 * SECOND;
+/// In so much time every entry of the wheel has come up.
+const HORIZON: Nanos = 42 * SECOND;
 /// No world takes as many turns: one that does hangs.
 const TURNS_MAX: u64 = 2_000_000;
 
@@ -122,14 +128,12 @@ impl World {
                 self.outside.borrow_mut().hush();
             }
             if self.pass(HUSH) {
-                self.check(|world, book| {
-                    oracle::calm(&world.worker, &world.outside.borrow(), &world.plan, book)
-                });
+                self.check(|world, book| oracle::calm(&world.outside.borrow(), &world.plan, book));
                 self.part();
             }
         }
         self.settle();
-        self.check(|world, book| oracle::empty(&world.worker, &world.outside.borrow(), book));
+        self.check(|world, book| oracle::empty(&world.worker, &world.outside.borrow(), world.is_over, book));
     }
 
     /// Everybody goes, one way or the other.
@@ -152,6 +156,9 @@ impl World {
             let (now, stalled) = (self.outside.borrow().now, self.outside.borrow().stalled);
             self.pass_until(now + self.plan.config.drain + SECOND + stalled, |_| false);
         }
+        // Entries of those who are gone come up within the horizon of the wheel, and nothing comes of them.
+        let now = self.outside.borrow().now;
+        self.pass_until(now + HORIZON, |world| world.worker.wheel_entries() == 0);
         for _ in 0..64 {
             if self.worker.metrics().1.is_busy() {
                 self.turn();

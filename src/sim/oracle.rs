@@ -7,12 +7,12 @@
 
 use super::book::{Book, Serves};
 use super::fault::Plan;
-use super::net::Outside;
-use crate::base::tick::{MILLI, Nanos};
+use super::outside::Outside;
+use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::hub::topics::SEGMENT_BYTES_MAX;
 use crate::net::Net;
 use crate::server::Worker;
-use crate::server::limits::{OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX};
+use crate::server::limits::{LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX};
 use crate::service::Service;
 
 /// Turns in a tenth of a second that may do nothing, beside one for each that does something: reading once more to
@@ -109,7 +109,7 @@ impl Watch {
 }
 
 /// When nothing has gone wrong for a while: everybody who is well has everything, and nothing waits.
-pub fn calm<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
+pub fn calm(outside: &Outside, plan: &Plan, book: &mut Book) {
     if let Some(&number) = outside.knocking.front() {
         book.fail("liveness", format!("peer {number} still knocks, {} with it", outside.knocking.len()));
     }
@@ -147,28 +147,44 @@ pub fn calm<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: 
             book.fail(oracle, format!("peer {number} {text}"));
         }
     }
-    dead(worker, outside, plan, book);
+    reaped(outside, plan, book);
 }
 
-/// Whoever has been dead for long enough is gone.
-fn dead<N: Net, S: Service>(_: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
-    if plan.config.ping_interval == 0 || plan.config.stall_timeout == 0 {
+/// Whoever should have been reaped is gone: who never said what it wants, and who has been dead for long enough. How
+/// long a stall of our own prolongs all that is not reckoned here: such worlds are left to the end.
+fn reaped(outside: &Outside, plan: &Plan, book: &mut Book) {
+    let config = &plan.config;
+    if outside.stalled > 0 {
         return;
     }
-    let within = plan.reaped_within() + outside.stalled;
-    for (number, link) in outside.links.iter().enumerate() {
-        if let (Some(_), Some(since)) = (link.id, book.accounts[number].facts.vanished)
-            && since + within < outside.now
-        {
-            let ms = (outside.now - since) / MILLI;
-            book.fail("reaping", format!("peer {number} has been dead for {ms} ms and is still here"));
+    for (peer, link) in outside.peers.iter().zip(&outside.links) {
+        if link.id.is_none() {
+            continue;
+        }
+        let account = &book.accounts[peer.number];
+        let (since, within) = if peer.is_never_let_in() {
+            (link.accepted, config.handshake_timeout + LINGER)
+        } else if let (Some(since), true) = (account.facts.vanished, account.opened) {
+            if config.ping_interval == 0 || config.stall_timeout == 0 {
+                continue;
+            }
+            (since.max(link.accepted), config.ping_interval + config.pong_timeout + config.stall_timeout)
+        } else {
+            continue;
+        };
+        if since + within + SECOND < outside.now {
+            let (number, ms, within) = (peer.number, (outside.now - since) / MILLI, within / MILLI);
+            let text = format!("peer {number} should be gone after {within} ms and is here after {ms}");
+            return book.fail("reaping", text);
         }
     }
 }
 
 /// When everybody has gone: nothing is left.
-pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, book: &mut Book) {
+pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, is_over: bool, book: &mut Book) {
     let (_, hub) = worker.metrics();
+    // A server that has ended does not wait for its wheel.
+    let armed = if is_over { 0 } else { worker.wheel_entries() };
     let left = [
         ("connections", worker.connections()),
         ("open sockets", outside.open),
@@ -178,6 +194,7 @@ pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, book:
         ("batches in the ledger", hub.ledger.open_batches()),
         ("bytes that wait for delivery", hub.topics.waiting_bytes()),
         ("lent buffers", worker.buffers_lent()),
+        ("entries in the wheel", armed),
     ];
     for (what, count) in left {
         if count > 0 {

@@ -1,0 +1,191 @@
+//! What a peer hears, and what must be true of it.
+//!
+//! Legal HTTP with an answer for every request; then legal frames, nothing behind a close frame, pongs only for its own
+//! pings and never an old one, messages as the book has them; an end only where one is due.
+//!
+//! Invariant: whatever is cut by the network is put together before it is judged.
+
+use super::super::book::Book;
+use super::{Deed, Errand, Peer, Stage};
+use crate::http::client::{Body, Response};
+use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
+use crate::ws::close::CloseCode;
+use crate::ws::{self, Cursor, Event, Header, Opcode, Role, encode_masked};
+
+impl Peer {
+    /// Bytes reached the peer.
+    pub fn hear(&mut self, bytes: &[u8], book: &mut Book, deeds: &mut Vec<Deed>) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        self.received.extend_from_slice(bytes);
+        let mut taken = 0;
+        while let Some(n) = match self.stage {
+            Stage::Asking => self.take_answer(taken, book, deeds),
+            Stage::Talking => self.take_frame(taken, book, deeds),
+            Stage::HeardClose => {
+                if taken < self.received.len() {
+                    book.fail("close", format!("peer {} heard bytes behind a close frame", self.number));
+                }
+                None
+            }
+            Stage::Over => None,
+        } {
+            taken += n;
+        }
+        self.received.drain(..taken);
+    }
+
+    /// The server has ended its side.
+    pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
+        let account = &book.accounts[self.number];
+        let is_honest = account.may_expect_all() && !book.is_stopping;
+        let was = std::mem::replace(&mut self.stage, Stage::Over);
+        if was == Stage::Talking && is_honest {
+            book.fail("close", format!("peer {} heard the end without a close frame", self.number));
+        }
+        if was == Stage::Asking && is_honest && matches!(self.errand, Errand::Talk(..)) {
+            book.fail("handshake", format!("peer {} was let go before it was let in", self.number));
+        }
+        if !self.received.is_empty() && is_honest && was != Stage::HeardClose {
+            let left = self.received.len();
+            book.fail(
+                "frames",
+                format!("peer {} heard the end after {left} bytes of something", self.number),
+            );
+        }
+        if was == Stage::Asking && !self.requests.is_empty() && !book.is_stopping && is_honest {
+            book.fail(
+                "http",
+                format!("peer {} was not answered {} requests", self.number, self.requests.len()),
+            );
+        }
+        if !self.ended {
+            self.end(book, deeds);
+        }
+    }
+
+    /// The connection was reset by the server.
+    pub fn hear_reset(&mut self, book: &mut Book) {
+        let was = std::mem::replace(&mut self.stage, Stage::Over);
+        if was == Stage::Talking && book.accounts[self.number].is_well() && !book.is_stopping {
+            book.fail("close", format!("peer {} was reset without a close frame", self.number));
+        }
+        self.ended = true;
+        book.accounts[self.number].facts.ended = true;
+    }
+
+    /// Takes one HTTP answer; returns how many bytes it was, if it is whole.
+    pub(super) fn take_answer(
+        &mut self,
+        from: usize,
+        book: &mut Book,
+        deeds: &mut Vec<Deed>,
+    ) -> Option<usize> {
+        let bytes = &self.received[from..];
+        if bytes.is_empty() {
+            return None;
+        }
+        let head_len = match HeadScan::new().scan(bytes, &HttpLimits::default()) {
+            Ok(found) => found?,
+            Err(refusal) => {
+                book.fail("http", format!("peer {}: {refusal}", self.number));
+                return None;
+            }
+        };
+        let mut storage = Storage::new();
+        let response = match Response::parse(&bytes[..head_len], &mut storage) {
+            Ok(response) => response,
+            Err(malformed) => {
+                book.fail("http", format!("peer {}: {malformed}", self.number));
+                return None;
+            }
+        };
+        let status = response.status.code();
+        if status == 101 {
+            let target = if let Errand::Talk(target, _) = &self.errand { target.as_str() } else { "/" };
+            if let Err(rejection) =
+                self.handshake.check_response(&Self::asked(target), status, response.headers())
+            {
+                book.fail("handshake", format!("peer {}: {rejection}", self.number));
+            }
+            self.stage = Stage::Talking;
+            deeds.push(Deed::Again(0));
+            return Some(head_len);
+        }
+        let is_head = self.requests.pop_front().unwrap_or(false);
+        let body_len = match response.body {
+            _ if is_head => 0,
+            Body::Framed(BodyLength::None) => 0,
+            Body::Framed(BodyLength::Length(len)) => len as usize,
+            Body::Framed(BodyLength::Chunked) | Body::UntilClose => {
+                book.fail("http", format!("peer {} heard an answer without a length", self.number));
+                return None;
+            }
+        };
+        if bytes.len() < head_len + body_len {
+            self.requests.push_front(is_head);
+            return None;
+        }
+        let is_asked = matches!(self.errand, Errand::Noise(_)) || status == 200;
+        if !is_asked && !book.is_stopping {
+            book.fail("http", format!("peer {} was answered {status}", self.number));
+        }
+        Some(head_len + body_len)
+    }
+
+    /// Takes one frame; returns how many bytes it was, if it is whole.
+    pub(super) fn take_frame(
+        &mut self,
+        from: usize,
+        book: &mut Book,
+        deeds: &mut Vec<Deed>,
+    ) -> Option<usize> {
+        let header = match Header::decode(&self.received[from..], Role::Client) {
+            Ok(header) => header?,
+            Err(violation) => {
+                book.fail("frames", format!("peer {}: {violation}", self.number));
+                return None;
+            }
+        };
+        let len = header.header_len + header.payload_len as usize;
+        if len > self.received.len() - from {
+            if header.payload_len > 4 << 20 {
+                book.fail("frames", format!("peer {}: a frame of {} bytes", self.number, header.payload_len));
+            }
+            return None;
+        }
+        let limits = ws::Limits { frame_max: u64::MAX, message_max: u64::MAX, fragments_max: 1 };
+        let frame = &mut self.received[from..from + len];
+        match self.decoder.decode(frame, &mut Cursor::default(), &limits) {
+            Ok(Some(Event::Message { kind, payload })) => book.heard(self.number, kind, payload),
+            Ok(Some(Event::Ping(payload))) => {
+                if !self.is_mute && !self.said_close && !self.ended {
+                    let mut out = Vec::new();
+                    encode_masked(&mut out, Opcode::Pong, payload, [1, 2, 3, 4]);
+                    deeds.push(Deed::Send(out));
+                }
+            }
+            Ok(Some(Event::Pong(payload))) => {
+                let number = payload.try_into().map_or(u32::MAX, u32::from_be_bytes);
+                let is_noisy = matches!(self.errand, Errand::Noise(_));
+                if !is_noisy && (number <= self.pongs || number > self.pings) {
+                    let text = format!("peer {} heard pong {number} after {}", self.number, self.pongs);
+                    book.fail("pong", text);
+                }
+                self.pongs = number;
+            }
+            Ok(Some(Event::Close(body))) => {
+                let code = body.map_or(CloseCode::NORMAL, |(code, _)| code);
+                self.stage = Stage::HeardClose;
+                if !self.said_close && !self.is_mute && !self.ended {
+                    book.accounts[self.number].facts.said_close = true;
+                    self.close(code, deeds);
+                }
+            }
+            Ok(None) => book.fail("frames", format!("peer {}: a message in fragments", self.number)),
+            Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
+        }
+        Some(len)
+    }
+}
