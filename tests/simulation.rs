@@ -15,7 +15,7 @@ fn sixty_worlds_go_well() {
 /// never let go; last words were lost when a deadline passed while we were stopped.
 #[test]
 fn worlds_that_once_failed_go_well() {
-    let failed: Vec<_> = [32, 42, 175, 281, 751, 783, 1913]
+    let failed: Vec<_> = [32, 42, 175, 281, 751, 783, 1913, 15551]
         .map(|seed| run(seed, None))
         .into_iter()
         .filter(|outcome| outcome.failure.is_some())

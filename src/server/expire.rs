@@ -87,6 +87,7 @@ impl<K> Connection<K> {
             last_heard: self.last_heard,
             pinged: self.facts.pinged.then_some(self.pinged),
             deadline: self.facts.has_deadline.then_some((self.deadline, end)),
+            progress: self.progress,
             stalled: (!self.queue.is_empty()).then_some(self.progress),
         }
     }

@@ -25,6 +25,8 @@ pub struct Vitals {
     pub pinged: Option<Tick>,
     /// When the current stage of its life ends, and how it is then said to have departed.
     pub deadline: Option<(Tick, Departure)>,
+    /// When what waited for it last moved: a ping that stands behind it has left no sooner.
+    pub progress: Tick,
     /// Since when nothing could be written although something waits.
     pub stalled: Option<Tick>,
 }
@@ -66,7 +68,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
     if vitals.deadline.is_none() && config.ping_interval > 0 {
         let unanswered = vitals.pinged.filter(|at| vitals.last_heard.is_before(*at));
         if let Some(pinged) = unanswered {
-            let at = latest(pinged, awake_since).after(config.pong_timeout);
+            let at = latest(latest(pinged, vitals.progress), awake_since).after(config.pong_timeout);
             if !now.is_before(at) {
                 return Verdict::Depart(Departure::Idle);
             }
@@ -103,7 +105,7 @@ mod tests {
     }
 
     fn quiet_since(seconds: u64) -> Vitals {
-        Vitals { last_heard: at(seconds), pinged: None, deadline: None, stalled: None }
+        Vitals { last_heard: at(seconds), pinged: None, deadline: None, progress: at(0), stalled: None }
     }
 
     fn judge(vitals: &Vitals, now: u64) -> Verdict {
@@ -125,6 +127,14 @@ mod tests {
         peer.last_heard = at(126);
         assert_eq!(judge(&peer, 145), Verdict::Ping(at(165)));
         assert_eq!(judge(&peer, 144), Verdict::Wait(at(151)));
+    }
+
+    #[test]
+    fn a_ping_that_waits_behind_what_the_peer_still_reads_is_not_unanswered() {
+        let mut peer = Vitals { pinged: Some(at(125)), progress: at(140), ..quiet_since(100) };
+        assert_eq!(judge(&peer, 145), Verdict::Wait(at(160)));
+        peer.stalled = Some(at(140));
+        assert_eq!(judge(&peer, 160), Verdict::Depart(Departure::Idle));
     }
 
     #[test]

@@ -155,7 +155,10 @@ impl<N: Net, S: Service> Worker<N, S> {
         let before = self.now;
         self.now = self.net.now();
         let slept_max = timeout.map_or(Nanos::MAX, |slept| slept.as_nanos() as Nanos);
-        if self.now.saturating_sub(before) > slept_max.saturating_add(STALL) {
+        let away = self.now.saturating_sub(before);
+        // What became ready would have woken us before the time was over, had we been asleep and not stopped.
+        let is_overslept = away >= slept_max && slept_max >= STALL && !self.ready.is_empty();
+        if is_overslept || away > slept_max.saturating_add(STALL) {
             self.metrics.stalls += 1;
             self.awake_since = Tick::of(if is_made(Mutation::OwnStallBlamed) { 0 } else { self.now });
         }

@@ -108,7 +108,10 @@ impl Faults {
         let (tear, stingy, interrupt) = (chance(800), chance(500), chance(50));
         let (spurious, repeat, stall, late, exhausted) =
             (chance(200), chance(500), chance(6), chance(100), chance(300));
-        let least = if rng.bool() { rng.usize(16..512) } else { rng.usize(512..16_384) };
+        let is_small = rng.bool();
+        // A crowd over the smallest of sockets takes a hundred times as long and shows nothing else.
+        let smallest = if peers < 100 { 16 } else { 256 };
+        let least = if is_small { rng.usize(smallest..512) } else { rng.usize(512..16_384) };
         // Little room and a long way make a connection that carries next to nothing, which hides everything else.
         let fastest = rng.u64(1_000..if least < 512 { 50_000 } else { 5 * MILLI });
         Self {

@@ -9,6 +9,7 @@ use super::book::{Book, Serves};
 use super::fault::Plan;
 use super::outside::Outside;
 use crate::base::tick::{MILLI, Nanos, SECOND};
+use crate::hub::Hub;
 use crate::hub::topics::SEGMENT_BYTES_MAX;
 use crate::net::Net;
 use crate::server::Worker;
@@ -48,45 +49,15 @@ impl Watch {
         plan: &Plan,
         book: &mut Book,
     ) {
-        let (metrics, hub) = worker.metrics();
-        let ledger = &hub.ledger;
-        if !ledger.balances() {
-            book.fail("ledger", format!("the ledger does not balance: {ledger:?}"));
-        }
-        let by_hand = worker.owed_by_hand();
-        if ledger.queued != by_hand {
-            book.fail(
-                "ledger",
-                format!("{} deliveries are entered as queued, {by_hand} are found", ledger.queued),
-            );
-        }
-        if book.missed > ledger.dropped {
-            let (missed, dropped) = (book.missed, ledger.dropped);
-            book.fail("lost", format!("peers miss {missed} publications, of which {dropped} were dropped"));
-        }
-        if !plan.has_posters && !plan.has_ticks && ledger.owed != book.owed {
-            let text =
-                format!("{} deliveries are owed by the ledger, {} by the book", ledger.owed, book.owed);
-            book.fail("ledger", text);
-        }
-        let message = plan.config.ws.message_max as usize + 1024;
-        let bytes_max = plan.config.queue_max.max(SEGMENT_BYTES_MAX + message)
-            + REPLY_BYTES_SOFT_MAX
-            + OUTBOX_BYTES_MAX
-            + 2 * message;
-        if worker.queued_bytes_peak() > bytes_max {
-            let text =
-                format!("{} bytes wait for one peer, at most {bytes_max} may", worker.queued_bytes_peak());
-            book.fail("bounds", text);
-        }
+        balance(worker, plan, book);
+        bounds(worker, outside, plan, book);
+        self.spin(worker, outside, book);
+    }
+
+    /// A turn either does something or sleeps.
+    fn spin<N: Net, S: Service>(&mut self, worker: &Worker<N, S>, outside: &Outside, book: &mut Book) {
+        let (metrics, Hub { ledger, .. }) = worker.metrics();
         let departures = metrics.departures.iter().sum();
-        if metrics.accepted != departures + worker.connections() as u64
-            || outside.open != worker.connections()
-        {
-            let text =
-                format!("{} came, {departures} went, {} are here", metrics.accepted, worker.connections());
-            book.fail("roster", format!("{text}, {} sockets are open", outside.open));
-        }
         let footprint = Footprint {
             progress: outside.progress,
             debts: [ledger.owed, ledger.written, ledger.dropped, ledger.departed],
@@ -105,6 +76,48 @@ impl Watch {
             let (turns, ns) = (self.idle_turns, outside.now - self.since);
             book.fail("spinning", format!("{turns} turns in {ns} ns have done nothing"));
         }
+    }
+}
+
+/// The ledger is what can be counted by hand and what the book says.
+fn balance<N: Net, S: Service>(worker: &Worker<N, S>, plan: &Plan, book: &mut Book) {
+    let ledger = &worker.metrics().1.ledger;
+    if !ledger.balances() {
+        book.fail("ledger", format!("the ledger does not balance: {ledger:?}"));
+    }
+    let by_hand = worker.owed_by_hand();
+    if ledger.queued != by_hand {
+        book.fail(
+            "ledger",
+            format!("{} deliveries are entered as queued, {by_hand} are found", ledger.queued),
+        );
+    }
+    if book.missed > ledger.dropped {
+        let (missed, dropped) = (book.missed, ledger.dropped);
+        book.fail("lost", format!("peers miss {missed} publications, of which {dropped} were dropped"));
+    }
+    if !plan.has_posters && !plan.has_ticks && ledger.owed != book.owed {
+        let text = format!("{} deliveries are owed by the ledger, {} by the book", ledger.owed, book.owed);
+        book.fail("ledger", text);
+    }
+}
+
+/// Queues are within bounds, and who came has gone or is here.
+fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
+    let metrics = worker.metrics().0;
+    let message = plan.config.ws.message_max as usize + 1024;
+    let bytes_max = plan.config.queue_max.max(SEGMENT_BYTES_MAX + message)
+        + REPLY_BYTES_SOFT_MAX
+        + OUTBOX_BYTES_MAX
+        + 2 * message;
+    if worker.queued_bytes_peak() > bytes_max {
+        let text = format!("{} bytes wait for one peer, at most {bytes_max} may", worker.queued_bytes_peak());
+        book.fail("bounds", text);
+    }
+    let departures: u64 = metrics.departures.iter().sum();
+    if metrics.accepted != departures + worker.connections() as u64 || outside.open != worker.connections() {
+        let text = format!("{} came, {departures} went, {} are here", metrics.accepted, worker.connections());
+        book.fail("roster", format!("{text}, {} sockets are open", outside.open));
     }
 }
 
