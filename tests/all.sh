@@ -23,11 +23,8 @@ STEPS=(
   "autobahn  300  the Autobahn suite against /echo: conformance of the server"
   "client    300  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
-)
-# Steps that wait for the part of the project that they check; they run when named.
-WAITING=(
-  "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
   "peers     300  loadgen against other servers"
+  "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
   "guest     300  50 000 clients on one server process, in a guest kernel"
 )
 
@@ -66,24 +63,9 @@ step_build() {
 }
 
 step_sim() {
-  local log=target/sim.log first index seed
-  cargo build --locked --release --bin sim
-  echo "500 worlds, seeds 0 to 499"
+  # Fresh seeds find what fixed ones no longer can; each is printed, so that it can be run again.
   target/release/sim --seeds 500
-  # Fresh seeds find what fixed ones no longer can. Printed first, so that a hang leaves its seed behind.
-  first=$(date +%s%N)
-  echo "50 worlds, seeds from $first"
-  for ((index = 0; index < 50; index++)); do
-    seed=$((first + index * 1000003))
-    printf '%s ' "$seed"
-    if ! target/release/sim --seed "$seed" >"$log" 2>&1; then
-      printf '\nworld %s failed; its last lines:\n' "$seed"
-      tail -n 60 "$log"
-      printf 'again with: cargo run --release --bin sim -- --seed %s\n' "$seed"
-      return 1
-    fi
-  done
-  echo
+  target/release/sim --fresh 50
 }
 
 step_autobahn() {
@@ -182,7 +164,7 @@ python_for_autobahn() {
 
 # The lines of the plan whose name is $1, or all of them.
 plan() {
-  printf '%s\n' "${STEPS[@]}" "${WAITING[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
+  printf '%s\n' "${STEPS[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
 }
 
 # Runs one step in a process of its own, so that a time limit can end it with all that it has started.

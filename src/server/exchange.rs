@@ -169,6 +169,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if request.method != Method::Get {
             return self.refuse(id, Refusal::MethodNotAllowed { allow: "GET" }, Departure::Refused);
         }
+        if self.farewell.is_some() {
+            return self.refuse(id, Refusal::Unavailable, Departure::Shutdown);
+        }
         let Some(path) = segments(request.path) else {
             return self.refuse(id, Refusal::PathMalformed, Departure::Refused);
         };
