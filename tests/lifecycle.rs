@@ -268,3 +268,13 @@ fn a_connection_over_the_maximum_is_told_so() {
         (&status == b"HTTP/1.1 101").then_some(())
     });
 }
+
+#[test]
+fn a_file_that_is_no_socket_is_not_taken_for_one() {
+    let path = std::env::temp_dir().join(format!("stentor-file-{}", std::process::id()));
+    std::fs::write(&path, "precious").expect("a path of our own");
+    let (status, _, stderr) = run_to_end(&["--listen", &format!("unix:{}", path.display())]);
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&path).expect("it is still there"), "precious");
+    std::fs::remove_file(&path).expect("it is ours");
+}

@@ -8,7 +8,7 @@
 mod common;
 
 use common::{BINARY, Frame, GOOD, PONG, Peer, Response, Server, TEXT, encode, upgrade_with, wait_for};
-use std::io::Write;
+use std::io::{Read, Write};
 
 #[test]
 fn echo_sends_back_what_it_hears() {
@@ -354,4 +354,55 @@ fn stats_and_metrics_count() {
     let before = open(&server);
     peers.into_iter().for_each(Peer::close);
     wait_for("the numbers to move", || (open(&server) != before).then_some(()));
+}
+
+#[test]
+fn a_body_that_nobody_asked_for_is_not_the_next_request() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let hidden = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request =
+        format!("GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
+    stream.write_all(request.as_bytes()).expect("the server reads");
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).expect("the server ends the connection");
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+    assert!(answers.contains("Connection: close"));
+}
+
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let server = Server::start(&[]);
+    for target in ["/nowhere", "/broadcast"] {
+        let mut stream = server.connect();
+        stream
+            .write_all(format!("HEAD {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .expect("the server reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the server ends the connection");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn whom_the_chat_has_closed_nobody_hears_any_more() {
+    let server = Server::start(&[]);
+    let mut ann = server.open("/chat?name=ann");
+    let mut bob = server.open("/chat?name=bob");
+    let both = [encode(true, BINARY, b"?"), encode(true, TEXT, b"after")].concat();
+    bob.stream.write_all(&both).expect("the server reads");
+    assert_eq!(bob.closed(), 1003);
+    let heard = |peer: &mut Peer| peer.message().text().to_owned();
+    assert_eq!(heard(&mut ann), r#"{"type":"enter","data":"ann comes in"}"#);
+    assert_eq!(heard(&mut ann), r#"{"type":"enter","data":"bob comes in"}"#);
+    drop(bob);
+    assert_eq!(heard(&mut ann), r#"{"type":"leave","data":"bob left"}"#);
+}
+
+#[test]
+fn many_ticks_at_once_are_refused_beyond_a_bound() {
+    let server = Server::start(&[]);
+    let _listeners: Vec<Peer> = (0..64).map(|n| server.open(&format!("/tick/1?size={}", 64 + n))).collect();
+    assert_eq!(server.ask(&upgrade_with("/tick/2?size=500", &GOOD)).status, 400);
+    server.open("/tick/1?size=64").close();
 }

@@ -50,6 +50,16 @@ impl Frame {
         (self.to - self.from) as usize
     }
 
+    /// A copy in a block of its own if the range is a small part of what it keeps alive.
+    #[must_use]
+    pub fn lean(self) -> Self {
+        if self.len() * 4 >= self.bytes.len() {
+            return self;
+        }
+        let bytes = Rc::new(self.bytes().to_vec());
+        Self { to: self.to - self.from, from: 0, bytes, ..self }
+    }
+
     /// Whether the range is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -11,6 +11,9 @@ use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::encoder::encode;
 use crate::ws::{Kind, Opcode, encode_header};
 
+/// What a command weighs beside its bytes: two thousand of them fill a turn.
+const COMMAND_WEIGHT_BYTES: usize = 128;
+
 /// What is to be done for single peers, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -107,10 +110,18 @@ impl Outbox {
         self.append(to, Action::Finish, |_| {});
     }
 
-    /// Bytes that wait in the arena.
+    /// What waits, in bytes: those of the arena, and for each command what a system call weighs against copying, so
+    /// that a flood of empty pings is as bounded as one of long echoes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.arena.len()
+        self.arena.len() + self.commands.len() * COMMAND_WEIGHT_BYTES
+    }
+
+    /// Whether the last thing to be done for `to` is to close it: nothing more of it need be heard.
+    #[inline]
+    #[must_use]
+    pub fn is_closing(&self, to: ConnId) -> bool {
+        self.commands.last().is_some_and(|last| last.to == to && matches!(last.action, Action::Close(_)))
     }
 
     /// Whether no command waits.

@@ -141,7 +141,11 @@ impl Topics {
     }
 
     /// Lets `id` into the topic called `name`, which begins to exist if it did not. Joining twice is joining once.
+    ///
+    /// # Panics
+    /// If `id` is [`ConnId::NONE`]: nobody cannot hear anything.
     pub fn join(&mut self, id: ConnId, name: &str) -> TopicId {
+        assert!(!id.is_none(), "nobody cannot join a topic; a service joins peers when they open or speak");
         let topic = self.find(name).unwrap_or_else(|| self.create(name));
         if self.contains(topic, id) {
             return topic;

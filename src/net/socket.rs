@@ -75,7 +75,10 @@ pub(super) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpLis
 pub(super) fn listen_unix(path: &PathBuf) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            use std::os::unix::fs::FileTypeExt as _;
+            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            let answer = std::os::unix::net::UnixStream::connect(path).err().map(|error| error.kind());
+            if !is_socket || answer != Some(io::ErrorKind::ConnectionRefused) {
                 return Err(error);
             }
             std::fs::remove_file(path)?;

@@ -16,6 +16,9 @@ use crate::base::tick::Tick;
 use crate::net::{Net, is_exhausted};
 use crate::service::Service;
 
+/// Accepts that may fail in a turn, for reasons that seem to be the peers'.
+const FAILURES_MAX: u32 = 64;
+
 impl<N: Net, S: Service> Worker<N, S> {
     /// Accepts whoever knocks, up to the budget.
     pub(super) fn accept(&mut self) {
@@ -23,7 +26,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             return;
         }
         self.accept_again = None;
-        let mut budget = ACCEPTS_MAX;
+        let (mut budget, mut failures_left) = (ACCEPTS_MAX, FAILURES_MAX);
         for listener in 0..self.knocking.len() {
             while self.knocking[listener] {
                 if budget == 0 {
@@ -53,7 +56,15 @@ impl<N: Net, S: Service> Worker<N, S> {
                         return;
                     }
                     // The peer went away while it waited; that is its own affair.
-                    Err(error) => tracing::debug!(%error, "a peer left before it was accepted"),
+                    Err(error) => {
+                        tracing::debug!(%error, "a peer left before it was accepted");
+                        failures_left -= 1;
+                        if failures_left == 0 {
+                            // Or it is not its own affair after all: trying again at once would spin.
+                            self.accept_again = Some(self.now + ACCEPT_PAUSE);
+                            return;
+                        }
+                    }
                 }
             }
         }

@@ -90,8 +90,12 @@ impl Default for Config {
     }
 }
 
-/// The largest message that can be configured, in bytes: offsets in queues are 32 bits wide.
-pub const MESSAGE_MAX: u64 = 1 << 30;
+/// The largest message that can be configured, in bytes: offsets in queues are 32 bits wide, and a chat makes six
+/// bytes of one control character.
+pub const MESSAGE_MAX: u64 = 512 << 20;
+
+/// The longest time that can be configured, in nanoseconds: deadlines are compared within 248 days.
+pub const TIME_MAX: Nanos = 30 * 86_400 * SECOND;
 
 impl Config {
     /// Refuses settings that cannot work.
@@ -103,7 +107,7 @@ impl Config {
             return Err("nowhere to listen: give at least one --listen ADDRESS".to_owned());
         }
         if !(1..=MESSAGE_MAX).contains(&self.ws.message_max) {
-            return Err(format!("--message-max is from 1 byte to 1gi, not {}", self.ws.message_max));
+            return Err(format!("--message-max is from 1 byte to 512mi, not {}", self.ws.message_max));
         }
         if self.ws.fragments_max == 0 {
             return Err("--fragments-max is at least 1: a whole message is one fragment".to_owned());
@@ -120,6 +124,17 @@ impl Config {
             return Err(
                 "--handshake-timeout and --close-timeout cannot be 0: peers would never be let go".to_owned()
             );
+        }
+        let times = [
+            ("ping-interval", self.ping_interval),
+            ("pong-timeout", self.pong_timeout),
+            ("handshake-timeout", self.handshake_timeout),
+            ("close-timeout", self.close_timeout),
+            ("stall-timeout", self.stall_timeout),
+            ("drain", self.drain),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| *time > TIME_MAX) {
+            return Err(format!("--{name} is at most 720h (30 days)"));
         }
         if self.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());

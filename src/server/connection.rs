@@ -73,6 +73,8 @@ pub struct Facts {
     pub undecoded: bool,
     /// It has published: while too much waits for delivery, it is not read from.
     pub publishes: bool,
+    /// Its request is a HEAD: the answer has no body.
+    pub asks_head: bool,
     /// It has had an answer by HTTP: the time for the next request counts from its first byte.
     pub requested: bool,
     /// Its close frame came.

@@ -49,7 +49,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let Self { roster, service, hub, config, metrics, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
-        let is_open = connection.stage == Stage::Open;
+        let mut is_open = connection.stage == Stage::Open;
         // Bounds what one window can make us answer: the rest is decoded in the next turn.
         let outbox_max = (hub.outbox.len() + REPLY_BYTES_SOFT_MAX).max(OUTBOX_BYTES_MAX);
         loop {
@@ -65,6 +65,8 @@ impl<N: Net, S: Service> Worker<N, S> {
                     metrics.messages_in += 1;
                     let waiting = hub.topics.waiting_bytes();
                     service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
+                    // Whom the service has just closed it need not hear any more.
+                    is_open = !hub.outbox.is_closing(id);
                     if hub.topics.waiting_bytes() > waiting {
                         connection.facts.publishes = true;
                         if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
@@ -99,9 +101,14 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Fails the connection (RFC 6455 §7.1.7): a close frame that says why, and nothing is listened to any more.
     pub(super) fn fail(&mut self, id: ConnId, code: CloseCode, reason: &str, why: Departure) {
-        if let Some(connection) = self.roster.get(id) {
+        if let Some(connection) = self.roster.get(id)
+            && connection.stage == Stage::Open
+        {
             connection.parting = why;
             self.hub.outbox.close(id, code, reason);
+        } else {
+            // Our close frame is out already, and with it the reason why.
+            self.doom(id, why);
         }
     }
 

@@ -11,7 +11,7 @@ use std::io;
 
 use super::config::{Config, Overflow};
 use super::connection::{Connection, Stage};
-use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, SLICE_MAX};
+use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, REPLY_BYTES_HARD_MAX, SLICE_MAX};
 use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
@@ -106,6 +106,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             n if n == bytes.len() || is_made(Mutation::DroppedRemainder) => {}
             BROKEN => self.doom(id, Departure::Reset),
             n => {
+                let queued_max = REPLY_BYTES_HARD_MAX + self.config.ws.message_max as usize;
+                if connection.queue.bytes() + bytes.len() > queued_max {
+                    return self.doom(id, Departure::SlowConsumer);
+                }
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);
                 if !waits {
                     self.watch_stall(id);
@@ -251,7 +255,7 @@ fn queue<K>(
     let verdict = judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max);
     let missed = &mut connection.missed;
     match verdict {
-        Verdict::Queue => connection.queue.push(frame, gone),
+        Verdict::Queue => connection.queue.push(frame.lean(), gone),
         Verdict::Drop => {
             *missed = missed.saturating_add(frame.publications);
             hub.unpaid(Unpaid::Dropped, &frame, now);
@@ -261,7 +265,7 @@ fn queue<K>(
                 *missed = missed.saturating_add(old.publications);
                 hub.unpaid(Unpaid::Dropped, &old, now);
             });
-            connection.queue.push(frame, 0);
+            connection.queue.push(frame.lean(), 0);
         }
         Verdict::Close => {
             hub.unpaid(Unpaid::Dropped, &frame, now);

@@ -37,11 +37,12 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn exchange(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
         loop {
             let from = cursor.next();
+            let is_congested = self.is_congested();
             let Some(connection) = self.roster.get(id) else { return };
             if connection.stage != Stage::Open || from == bytes.len() {
                 return;
             }
-            if self.hub.outbox.len() > OUTBOX_BYTES_MAX {
+            if self.hub.outbox.len() > OUTBOX_BYTES_MAX || (is_congested && connection.facts.publishes) {
                 connection.facts.undecoded = true;
                 return;
             }
@@ -110,34 +111,35 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Answers a request whose head is whole.
     fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
-        if self.roster.get(id).is_some_and(|connection| connection.facts.over) {
+        let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
+        connection.facts.asks_head = request.method == Method::Head;
+        if connection.facts.over {
             self.metrics.accepts_over += 1;
             return self.refuse(id, Refusal::Unavailable, Departure::Refused);
         }
         if request.wants_upgrade() {
             return self.upgrade(id, request);
         }
-        let keep_alive = request.keep_alive && self.farewell.is_none();
-        match route(request, &self.service, self.config.ws.message_max) {
+        let answer = route(request, &self.service, self.config.ws.message_max);
+        // A body that nobody reads would be taken for the next request.
+        let is_bodied = request.body != crate::http::BodyLength::None && !matches!(answer, Answer::Post(_));
+        let keep_alive = request.keep_alive && self.farewell.is_none() && !is_bodied;
+        match answer {
             Answer::Page(page) => {
-                let head_only = request.method == Method::Head;
-                let mut response = Response::new(Status::OK).body(page.content_type, page.bytes);
-                for (name, value) in super::pages::HEADERS {
-                    response = response.header(name, value);
-                }
-                self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
-                self.answered(id, keep_alive)
+                let response = Response::new(Status::OK).body(page.content_type, page.bytes);
+                let headers = super::pages::HEADERS.into_iter();
+                let response = headers.fold(response, |response, (name, value)| response.header(name, value));
+                self.answer(id, &response, keep_alive)
             }
             Answer::Text(of) => {
                 let (content_type, body) = self.expose(of);
-                let head_only = request.method == Method::Head;
-                let response = Response::new(Status::OK)
-                    .header("Cache-Control", "no-store")
-                    .body(content_type, body.as_bytes());
-                self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
-                self.answered(id, keep_alive)
+                let response = Response::new(Status::OK).header("Cache-Control", "no-store");
+                self.answer(id, &response.body(content_type, body.as_bytes()), keep_alive)
             }
             Answer::Post(mut posting) => {
+                if let Some(connection) = self.roster.get(id) {
+                    connection.facts.publishes = true;
+                }
                 posting.keep_alive = keep_alive;
                 if posting.reader.is_done() {
                     return self.publish_posted(id, &posting);
@@ -223,13 +225,15 @@ impl<N: Net, S: Service> Worker<N, S> {
         };
         let answer =
             serde_json::json!({ "channel": posting.channel, "subscribers": subscribers }).to_string();
+        let keep_alive = posting.keep_alive && self.farewell.is_none();
         let response = Response::new(Status::OK).body("application/json", answer.as_bytes());
-        self.hub.outbox.raw_with(id, |out| response.encode(out, false, posting.keep_alive));
-        self.answered(id, posting.keep_alive)
+        self.answer(id, &response, keep_alive)
     }
 
-    /// The answer is out; the connection ends after it unless another request may follow.
-    fn answered(&mut self, id: ConnId, keep_alive: bool) -> Reaction {
+    /// Sends an answer; the connection ends after it unless another request may follow.
+    fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
+        let head_only = self.is_head(id);
+        self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
         self.metrics.requests += 1;
         if keep_alive {
             return Reaction::Answered;
@@ -241,8 +245,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Refuses a request and ends the connection behind the answer.
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, why: Departure) -> Reaction {
         self.metrics.refusals.count("request", refusal.label());
-        self.hub.outbox.raw_with(id, |out| refusal.encode(out, false));
+        let head_only = self.is_head(id);
+        self.hub.outbox.raw_with(id, |out| refusal.encode(out, head_only));
         self.part(id, why)
+    }
+
+    /// Whether the answer to `id` must not have a body (RFC 9110 §9.3.2).
+    fn is_head(&mut self, id: ConnId) -> bool {
+        self.roster.get(id).is_some_and(|connection| connection.facts.asks_head)
     }
 
     fn refuse_handshake(
@@ -259,7 +269,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        self.hub.outbox.raw_with(id, |out| response.encode(out, false, false));
+        let head_only = self.is_head(id);
+        self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, false));
         self.part(id, Departure::Refused)
     }
 

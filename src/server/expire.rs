@@ -2,7 +2,7 @@
 //!
 //! Invariant: a connection has one live entry in the wheel; others that come up are stale and are dropped.
 
-use super::connection::{Connection, Session, Stage};
+use super::connection::{Connection, Exchange, Session, Stage};
 use super::heartbeat::{Verdict, Vitals, next};
 use super::limits::EXPIRIES_MAX;
 use super::worker::Worker;
@@ -27,7 +27,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
         }
         self.due = due;
-        if self.service.next_due().is_some_and(|at| at <= self.now) {
+        if !self.is_congested() && self.service.next_due().is_some_and(|at| at <= self.now) {
             self.service.due(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub));
         }
         self.go_on_with_goodbye();
@@ -68,8 +68,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         match &connection.session {
             Session::Http(None) if connection.facts.requested => self.doom(id, Departure::Closed),
             Session::Http(None) => self.doom(id, Departure::HandshakeTimeout),
-            Session::Http(Some(_)) => {
-                self.refuse(id, Refusal::HeadTimeout, Departure::HandshakeTimeout);
+            Session::Http(Some(exchange)) => {
+                let refusal = match **exchange {
+                    Exchange::Head(_) => Refusal::HeadTimeout,
+                    Exchange::Posting(_) => Refusal::BodyTimeout,
+                };
+                self.refuse(id, refusal, Departure::HandshakeTimeout);
             }
             Session::Ws(_) => {}
         }

@@ -76,7 +76,8 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
         } else {
             let quiet_until = vitals.last_heard.after(config.ping_interval / 4 * 3);
             if !now.is_before(quiet_until) {
-                return Verdict::Ping(now.after(config.pong_timeout));
+                let back = now.after(config.pong_timeout);
+                return Verdict::Ping(wait.map_or(back, |at| at.min(back)));
             }
             sooner(vitals.last_heard.after(jittered(config.ping_interval, jitter)));
         }

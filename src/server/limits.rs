@@ -9,6 +9,9 @@ use crate::base::tick::{MILLI, Nanos, SECOND};
 /// through 512 KiB. (`stentor_reads_full_total`)
 pub const RECEIVE_BYTES: usize = 1280 * 1024;
 
+/// Bytes read in one turn, all connections together: beyond, reading goes on in the next. (`stentor_turns_cut_total`)
+pub const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Connections accepted in one turn: a storm of newcomers does not keep those who are here waiting.
 /// (`stentor_accepts_cut_total`)
 pub const ACCEPTS_MAX: usize = 256;
@@ -49,6 +52,10 @@ pub const SLICES_MAX: usize = 64;
 /// (`stentor_readers_paused_total`)
 pub const REPLY_BYTES_SOFT_MAX: usize = 64 * 1024;
 
+/// Replies queued for one peer, in bytes, beside one message of the largest size: only a service that sends to others
+/// than it heard can get here, and its peer is given up. (`stentor_departures_total`, `slow_consumer`)
+pub const REPLY_BYTES_HARD_MAX: usize = 16 * 1024 * 1024;
+
 /// How long accepting rests after the system had no descriptor left. (`stentor_accepts_exhausted_total`)
 pub const ACCEPT_PAUSE: Nanos = 100 * MILLI;
 
@@ -65,9 +72,9 @@ pub const STALL: Nanos = 500 * MILLI;
 /// Buffers kept for the next incomplete message, in bytes; what is not needed is freed within two seconds.
 pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The most that an incomplete message is given ahead of what has arrived, in bytes: memory follows bytes received,
-/// never bytes announced.
-pub const AHEAD_BYTES_MAX: usize = 256 * 1024;
+/// What an incomplete message is given ahead of what has arrived, in bytes, or as much again as has arrived if that is
+/// more: memory follows bytes received, never bytes announced.
+pub const AHEAD_BYTES_MIN: usize = 4096;
 
 /// How often what lies idle is freed.
 pub const HOUSEKEEPING: Nanos = SECOND;

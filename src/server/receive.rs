@@ -11,7 +11,9 @@
 use std::io;
 
 use super::connection::{Connection, Held, Session, Stage};
-use super::limits::{AHEAD_BYTES_MAX, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
+use super::limits::{
+    AHEAD_BYTES_MIN, OUTBOX_BYTES_MAX, READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
+};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -20,8 +22,8 @@ use crate::net::Net;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
-/// Room for the next read behind what is held, in bytes, when nothing is known of how much is missing.
-const ROOM_BYTES_MIN: usize = 4096;
+/// Room for the next read behind what is held, in bytes, at least: the rest of a cut header, and whatever follows.
+const ROOM_BYTES_MIN: usize = 256;
 
 /// What a read found.
 enum Arrival {
@@ -40,8 +42,9 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn receive(&mut self) {
         let mut listed = std::mem::take(&mut self.readable);
         let mut served = 0;
+        let read_max = self.metrics.bytes_in + READ_BYTES_MAX;
         for &id in &listed {
-            if self.hub.outbox.len() >= OUTBOX_BYTES_MAX {
+            if self.hub.outbox.len() >= OUTBOX_BYTES_MAX || self.metrics.bytes_in >= read_max {
                 self.metrics.turns_cut += 1;
                 break;
             }
@@ -183,7 +186,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let missing = self.roster.get(id).map_or(0, |connection| connection.missing());
         let (have, spare) = (held.buffer.len(), held.buffer.capacity() - held.buffer.len());
         let wanted = room_for(missing, have);
-        if spare >= wanted.min(ROOM_BYTES_MIN) && spare > 0 {
+        if spare >= wanted.min(AHEAD_BYTES_MIN) && spare > 0 {
             return;
         }
         let mut larger = self.pool.take(have + wanted);
@@ -246,7 +249,7 @@ impl<K> Connection<K> {
 }
 
 /// How much room to give an item of which `have` bytes are here and `missing` are announced: memory follows bytes
-/// received, so the announced is believed only as far as it doubles what came, or to a fixed bound.
+/// received, so the announced is believed only as far as it doubles what came, or to a small bound.
 fn room_for(missing: usize, have: usize) -> usize {
-    missing.clamp(ROOM_BYTES_MIN / 16, have.max(AHEAD_BYTES_MAX))
+    missing.clamp(ROOM_BYTES_MIN, have.max(AHEAD_BYTES_MIN))
 }

@@ -8,6 +8,7 @@ use std::io;
 use super::config::Config;
 use super::limits::DESCRIPTORS_RESERVED;
 use super::worker::Worker;
+use crate::net::Net as _;
 use crate::net::limits::Descriptors;
 use crate::net::os::OsNet;
 use crate::net::socket::Address;
@@ -107,8 +108,14 @@ impl<S: Service> Builder<S> {
         net.watch_signals().map_err(failed)?;
         let mut addresses = Vec::new();
         for address in &config.listen {
-            let bound = net.listen(address, config.backlog);
-            addresses.push(bound.map_err(|error| Failure(cannot_listen(address, &error)))?);
+            match net.listen(address, config.backlog) {
+                Ok(bound) => addresses.push(bound),
+                Err(error) => {
+                    // The file of a Unix socket that was bound before would stay behind.
+                    net.stop_listening();
+                    return Err(Failure(cannot_listen(address, &error)));
+                }
+            }
         }
         let worker = Worker::new(net, self.service, config, connections_max);
         Ok(Server { worker, addresses, descriptors, connections_max })

@@ -21,11 +21,14 @@ use super::roster::Roster;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::pool::Pool;
-use crate::base::tick::{Nanos, Tick};
+use crate::base::tick::{Nanos, SECOND, Tick};
 use crate::base::wheel::Wheel;
 use crate::hub::Hub;
 use crate::net::{Net, Ready, Signal};
 use crate::service::{Departure, Service};
+
+/// A day, in nanoseconds.
+const DAY: Nanos = 86_400 * SECOND;
 
 /// One process's share of the server: everything it knows.
 pub struct Worker<N: Net, S: Service> {
@@ -161,6 +164,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         if is_overslept || away > slept_max.saturating_add(STALL) {
             self.metrics.stalls += 1;
             self.awake_since = Tick::of(if is_made(Mutation::OwnStallBlamed) { 0 } else { self.now });
+        }
+        // Ticks are compared within 248 days; a day is as long ago as anybody asks.
+        let day_ago = Tick::of(self.now.saturating_sub(DAY));
+        if self.awake_since.is_before(day_ago) {
+            self.awake_since = day_ago;
         }
         if self.now >= self.housekeeping {
             self.housekeeping = self.now + HOUSEKEEPING;

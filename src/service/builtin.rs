@@ -80,7 +80,12 @@ impl Builtin {
                 }
                 Chat::check(request).map(|()| (CHAT, "chat"))
             }
-            "tick" if depth <= 2 => Wanted::read(request).map(|_| (TICK, "tick")),
+            "tick" if depth <= 2 => match Wanted::read(request)? {
+                wanted if self.ticks.has_room(wanted) => Ok((TICK, "tick")),
+                _ => Err(Admission::Malformed(
+                    "too many different ticks at once; join one that runs".to_owned(),
+                )),
+            },
             _ => Err(Admission::NotFound),
         }
     }

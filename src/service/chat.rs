@@ -29,6 +29,8 @@ pub struct Chat {
     users: HashMap<ConnId, User>,
     taken: HashSet<(TopicId, Box<str>)>,
     came: u64,
+    /// Where to go on looking for a free number behind a name that is taken; forgotten with the last of the room's.
+    next: HashMap<(TopicId, Box<str>), u64>,
 }
 
 #[derive(Debug)]
@@ -85,27 +87,32 @@ impl Chat {
                 announce(ctx, room, "leave", &format!("{name} left"));
             }
             self.taken.remove(&(room, name));
+            if ctx.subscribers(room) == 0 {
+                self.next.retain(|(of, _), _| *of != room);
+            }
         }
     }
 
     /// A name that is free in the room.
     fn name(&mut self, room: TopicId, wanted: Option<&str>) -> Box<str> {
         self.came += 1;
-        let (base, mut number) = match wanted {
-            Some(name) if !self.is_taken(room, name) => return name.into(),
-            Some(name) => (name, 2),
-            None => ("user", self.came),
-        };
-        loop {
-            let name = format!("{base}{number}");
-            if !self.is_taken(room, &name) {
-                return name.into();
-            }
-            number += 1;
-            if wanted.is_none() {
-                self.came = number;
-            }
+        let Some(base) = wanted else { return self.next_user(room) };
+        if !self.is_taken(room, base) {
+            return base.into();
         }
+        let mut number = self.next.get(&(room, base.into())).copied().unwrap_or(2);
+        while self.is_taken(room, &format!("{base}{number}")) {
+            number += 1;
+        }
+        self.next.insert((room, base.into()), number + 1);
+        format!("{base}{number}").into()
+    }
+
+    fn next_user(&mut self, room: TopicId) -> Box<str> {
+        while self.is_taken(room, &format!("user{}", self.came)) {
+            self.came += 1;
+        }
+        format!("user{}", self.came).into()
     }
 
     fn is_taken(&self, room: TopicId, name: &str) -> bool {

@@ -4,8 +4,9 @@
 //! size hears the same messages. The marker's intended time is that of the schedule, so what a receiver measures
 //! includes any delay of ours.
 //!
-//! Invariants: a source exists while somebody listens; after a stall at most `BURST_MAX` messages are made up
-//! for at once, and the schedule then goes on from the present.
+//! Invariants: a source exists while somebody listens, and there are at most `SOURCES_MAX`; after a stall at most
+//! `BURST_MAX` messages a source and `BURST_BYTES_MAX` in all are made up for at once, and the schedule then goes on
+//! from the present.
 
 use super::{Admission, CloseCode, Ctx, Kind, Request, TopicId};
 use crate::base::marker::{MARKER_BYTES, Marker};
@@ -19,8 +20,10 @@ const RATE_MIN: f64 = 0.01;
 const SIZE_MAX: usize = 1 << 20;
 /// Messages made up for in one turn.
 const BURST_MAX: u32 = 256;
-/// Bytes made up for in one turn: large messages burst less.
+/// Bytes published in one turn by all sources together: large messages burst less.
 const BURST_BYTES_MAX: usize = 4 << 20;
+/// Different rates and sizes at once: each holds a payload and is looked at in every turn.
+const SOURCES_MAX: usize = 64;
 
 /// The sources that run.
 #[derive(Debug, Default)]
@@ -69,6 +72,12 @@ impl Wanted {
 }
 
 impl Ticks {
+    /// Whether there is room for a source of this rate and size, or it runs already.
+    pub(super) fn has_room(&self, wanted: Wanted) -> bool {
+        let name = wanted.name();
+        self.sources.len() < SOURCES_MAX || self.sources.iter().any(|source| source.name == name)
+    }
+
     pub(super) fn opened(&mut self, ctx: &mut Ctx<'_>, wanted: Wanted) {
         let name = wanted.name();
         let topic = ctx.join(&name);
@@ -105,19 +114,24 @@ impl Ticks {
     }
 
     pub(super) fn due(&mut self, ctx: &mut Ctx<'_>) {
+        let mut bytes_left = BURST_BYTES_MAX;
         for source in &mut self.sources {
-            source.due(ctx);
+            source.due(ctx, &mut bytes_left);
+        }
+        // Whoever came first this time comes last the next.
+        if !self.sources.is_empty() {
+            self.sources.rotate_left(1);
         }
     }
 }
 
 impl Source {
-    fn due(&mut self, ctx: &mut Ctx<'_>) {
-        let burst_max = BURST_MAX.min((BURST_BYTES_MAX / self.payload.len()) as u32).max(1);
-        for _ in 0..burst_max {
-            if self.next_ns > ctx.now() {
+    fn due(&mut self, ctx: &mut Ctx<'_>, bytes_left: &mut usize) {
+        for _ in 0..BURST_MAX {
+            if self.next_ns > ctx.now() || *bytes_left < self.payload.len() {
                 return;
             }
+            *bytes_left -= self.payload.len();
             let marker = Marker {
                 flags: 0,
                 run: 0,

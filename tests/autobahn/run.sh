@@ -79,6 +79,7 @@ start_stentor() {
   local program=${STENTOR:-target/release/stentor} log=$place/stentor.log
   [[ -n ${STENTOR:-} ]] || cargo build --release --bin stentor
   # The limits that the suite's largest cases need: 16 MiB in one message, 65 537 fragments.
+  : >"$log" # there before it is first looked at
   "$program" --listen 127.0.0.1:0 --message-max 16mi --fragments-max 65537 >"$log" 2>&1 &
   jobs+=($!)
   local tries
