@@ -3,8 +3,9 @@
 //! Why: a load test in CI needs one bit, and the bit needs a reason; so every threshold keeps what it was compared
 //! with, and a mistyped key is an error before the run, which lists the keys there are.
 //!
-//! Invariants: a threshold on something this run did not measure fails, it never passes by absence; times are
-//! compared in nanoseconds, ratios as ratios, as the JSON has them.
+//! Invariants: a threshold on something this run did not measure fails, it never passes by absence; one that is to
+//! end the run early is refused unless its key is known early; times are compared in nanoseconds, ratios as ratios,
+//! as the JSON has them.
 
 use crate::report::{Fanout, Latency, Report, Spread, ThresholdOutcome};
 use crate::units;
@@ -16,6 +17,8 @@ pub struct Threshold {
     expression: String,
     aborts: bool,
     key: Key,
+    /// When the key is known.
+    known: Known,
     operator: Operator,
     /// In the unit of the key; with `of_whole` a ratio.
     limit: f64,
@@ -46,7 +49,8 @@ impl Threshold {
     /// Parses `[abort:]KEY OPERATOR VALUE`.
     ///
     /// # Errors
-    /// When the operator is missing, the key is unknown (the error lists all) or the value does not fit the key.
+    /// When the operator is missing, the key is unknown (the error lists all), known too late for `abort:` (the error
+    /// lists those that are not) or the value does not fit the key.
     pub fn parse(text: &str) -> Result<Self, ThresholdError> {
         let expression = text.trim();
         let (aborts, rest) = match expression.strip_prefix("abort:") {
@@ -64,15 +68,37 @@ impl Threshold {
                 key_names().replace('\n', "\n          ")
             ))
         })?;
+        let known = Known::of(name);
+        if aborts && known == Known::AtEnd {
+            return Err(ThresholdError(format!(
+                "`{name}` is known only when the run is over, `abort:` cannot wait for it\n  keys    {}",
+                abort_key_names()
+            )));
+        }
         let (limit, of_whole) = key
             .parse_limit(value)
             .map_err(|why| ThresholdError(format!("`{text}`: {name} is compared with {why}")))?;
-        Ok(Self { expression: expression.to_owned(), aborts, key, operator, limit, of_whole })
+        Ok(Self { expression: expression.to_owned(), aborts, key, known, operator, limit, of_whole })
     }
 
     /// Whether the run should end as soon as it does not hold (`abort:`).
     pub const fn aborts(&self) -> bool {
         self.aborts
+    }
+
+    /// Whether the run should end now: it is an `abort:`, its key is known by now, and it does not hold.
+    ///
+    /// `so_far` is the report as far as it is known; `measuring` says that the measured phase is under way.
+    pub fn aborts_now(&self, so_far: &Report, measuring: bool) -> Option<ThresholdOutcome> {
+        let is_known = match self.known {
+            Known::Always => true,
+            Known::Measuring => measuring,
+            Known::AtEnd => false,
+        };
+        // What has not happened yet (no delivery, no sample of the server) is no reason to stop.
+        (self.aborts && is_known)
+            .then(|| self.check(so_far))
+            .filter(|outcome| outcome.measured.is_some() && !outcome.passed)
     }
 
     /// As typed.
@@ -109,8 +135,15 @@ impl Threshold {
 }
 
 /// Checks all thresholds, puts their outcomes into the report, and says whether all passed.
+///
+/// One that ended the run stands there already: it failed, whatever the numbers became afterwards.
 pub fn check_all(thresholds: &[Threshold], report: &mut Report) -> bool {
-    report.thresholds = thresholds.iter().map(|threshold| threshold.check(report)).collect();
+    let ended = std::mem::take(&mut report.thresholds);
+    let outcome = |threshold: &Threshold| {
+        let of_this = |outcome: &&ThresholdOutcome| outcome.expression == threshold.expression;
+        ended.iter().find(of_this).cloned().unwrap_or_else(|| threshold.check(report))
+    };
+    report.thresholds = thresholds.iter().map(outcome).collect();
     report.thresholds.iter().all(|outcome| outcome.passed)
 }
 
@@ -134,6 +167,48 @@ pub fn key_names() -> String {
         width += scalar.name.len() + 1;
     }
     out
+}
+
+/// The keys that `abort:` may watch, in one line.
+pub fn abort_key_names() -> String {
+    let stats = LATENCY_STATS.map(|(name, _)| name).join(",");
+    let scalars = EARLY.map(|(name, _)| name).join(" ");
+    format!("delivery.{{{stats}}} {scalars}")
+}
+
+/// When the number behind a key is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// At any time of the run: a count so far.
+    Always,
+    /// While the measured phase goes on: the last second's value.
+    Measuring,
+    /// When all results are home.
+    AtEnd,
+}
+
+/// The keys known before the end. What only grows towards its goal (`received`, `sent`) is not among them: any demand
+/// on it would fail in the first second.
+const EARLY: Named<Known, 13> = [
+    ("connected", Known::Always),
+    ("failed", Known::Always),
+    ("dropped", Known::Always),
+    ("unsent", Known::Always),
+    ("duplicate", Known::Always),
+    ("reordered", Known::Always),
+    ("corrupt", Known::Always),
+    ("late", Known::Always),
+    ("unexpected", Known::Always),
+    ("cpu", Known::Measuring),
+    ("busiest_thread", Known::Measuring),
+    ("server.cpu", Known::Measuring),
+    ("server.rss", Known::Measuring),
+];
+
+impl Known {
+    fn of(name: &str) -> Self {
+        if name.starts_with("delivery.") { Self::Always } else { named(&EARLY, name).unwrap_or(Self::AtEnd) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -411,6 +486,41 @@ mod tests {
         assert!(text("delivery.p99").contains("like 'delivery.p99<50ms'"));
         assert!(text("lost<-1").contains("a count or a percentage"));
         assert!(text("cpu<fast").contains("`85%`"));
+    }
+
+    #[test]
+    fn only_what_is_known_early_can_end_a_run() {
+        for (name, _) in EARLY {
+            Threshold::parse(&format!("abort:{name}<1")).expect("listed");
+        }
+        Threshold::parse("abort:delivery.p99<1s").expect("listed");
+        for late in ["lost==0", "received>=1", "fanout.last.p99<1s", "service.p99<1s", "rss<1gi"] {
+            let error = Threshold::parse(&format!("abort:{late}")).expect_err("too late").to_string();
+            assert!(error.contains("only when the run is over") && error.contains("duplicate"), "{error}");
+            Threshold::parse(late).expect("fine without abort:");
+        }
+    }
+
+    #[test]
+    fn a_run_ends_by_what_is_known_and_fails_and_by_nothing_else() {
+        let now = |text: &str, measuring| {
+            Threshold::parse(text).expect("a threshold").aborts_now(&clean(), measuring).is_some()
+        };
+        assert!(now("abort:delivery.p99<1ms", false) && !now("abort:delivery.p99<1s", true));
+        assert!(!now("delivery.p99<1ms", true), "not an abort:");
+        assert!(now("abort:busiest_thread<10%", true) && !now("abort:busiest_thread<10%", false));
+        assert!(!now("abort:server.cpu<1%", true), "no server was sampled");
+    }
+
+    #[test]
+    fn what_ended_the_run_has_failed_whatever_came_later() {
+        let thresholds = [Threshold::parse("abort:busiest_thread<90%").expect("a threshold")];
+        let mut busy = clean();
+        busy.generator.busiest_thread_ratio = 0.95;
+        let mut report = clean();
+        report.thresholds.extend(thresholds[0].aborts_now(&busy, true));
+        assert!(!check_all(&thresholds, &mut report));
+        assert_eq!(report.thresholds[0].measured, Some(0.95));
     }
 
     #[test]

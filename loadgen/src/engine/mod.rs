@@ -330,7 +330,7 @@ impl<'p> Loop<'p> {
         (self.report)(Event::Second(Box::new(Second {
             number,
             connected: self.connected,
-            failed: measure.counts.failed,
+            counts: measure.counts.clone(),
             sent: seconds.sent,
             received: received - seconds.received_before,
             bytes: bytes - seconds.bytes_before,

@@ -122,7 +122,7 @@ fn schedule(report: &Report, checks: &mut Vec<Check>) {
         "{} of {} planned messages were never sent{}",
         messages.unsent,
         messages.planned,
-        if messages.unsent > 0 { ": the publishers were blocked; ask for a lower rate" } else { "" }
+        if messages.unsent > 0 { ": the server did not read their publishers, or lost them" } else { "" }
     );
     add(checks, "unsent", verdict, messages.unsent as f64, 0.0, text);
 
@@ -222,8 +222,15 @@ fn duration(report: &Report, checks: &mut Vec<Check>) {
         add(checks, "measured_time", verdict, measured as f64, MEASURED_SUSPECT_NS as f64, text);
     }
     let verdict = if report.run.interrupted { Verdict::Suspect } else { Verdict::Valid };
-    let text = if report.run.interrupted { "the run was cut short" } else { "the run ended by itself" };
-    add(checks, "complete", verdict, f64::from(u8::from(report.run.interrupted)), 0.0, text.to_owned());
+    // Thresholds are checked after the verdict: one that stands here already has ended the run.
+    let text = match report.thresholds.iter().find(|outcome| !outcome.passed) {
+        Some(outcome) if report.run.interrupted => {
+            format!("the run was cut short: `{}` did not hold", outcome.expression)
+        }
+        _ if report.run.interrupted => "the run was cut short".to_owned(),
+        Some(_) | None => "the run ended by itself".to_owned(),
+    };
+    add(checks, "complete", verdict, f64::from(u8::from(report.run.interrupted)), 0.0, text);
 }
 
 #[cfg(test)]
