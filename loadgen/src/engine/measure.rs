@@ -4,7 +4,8 @@
 //! seen: a CRC over 32 bytes, one tracker pair, two histogram records, one fan-out row. No allocation, no clock.
 //!
 //! Invariants: measured messages alone reach the counts and histograms; warm-up messages are tracked, so that the
-//! first measured one is not taken for a gap.
+//! first measured one is not taken for a hole. What bears no good marker tells no phase: it counts from the schedule's
+//! first instant on.
 
 use super::assignment::Assignment;
 use super::fanout::{Fanout, Ranks};
@@ -97,7 +98,13 @@ impl Measure {
         let marker = match decode(payload) {
             Found::Marker(marker) if marker.run == self.run_id && self.is_for(&marker, global) => marker,
             Found::Marker(_) | Found::Absent => {
-                self.counts.unexpected += 1;
+                match gap(payload) {
+                    Some(missed) => {
+                        self.counts.gaps += 1;
+                        self.counts.gaps_missed = self.counts.gaps_missed.saturating_add(missed);
+                    }
+                    None => self.counts.unexpected += 1,
+                }
                 return None;
             }
             Found::Corrupt => {
@@ -148,5 +155,34 @@ impl Measure {
     pub(super) fn take_second(&mut self) -> Times {
         self.delivery.merge(&self.second);
         std::mem::take(&mut self.second)
+    }
+}
+
+/// How many messages a stentor says it left out for a slow subscriber: exactly `{"type":"gap","missed":N}`.
+fn gap(payload: &[u8]) -> Option<u64> {
+    let digits = payload.strip_prefix(b"{\"type\":\"gap\",\"missed\":")?.strip_suffix(b"}")?;
+    // `parse` alone would take a sign too.
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_notice_is_a_gap() {
+        assert_eq!(gap(br#"{"type":"gap","missed":17}"#), Some(17));
+        for other in [
+            &br#"{"type":"gap","missed":}"#[..],
+            br#"{"type":"gap","missed":+1}"#,
+            br#"{"type":"gap","missed":-1}"#,
+            br#"{"type":"gap","missed":1} "#,
+            br#"{"type": "gap","missed":1}"#,
+            br#"{"type":"gap","missed":99999999999999999999}"#,
+            b"",
+        ] {
+            assert_eq!(gap(other), None, "{}", other.escape_ascii());
+        }
     }
 }

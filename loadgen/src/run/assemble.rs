@@ -194,7 +194,9 @@ fn deliveries(whole: &Whole, heard_by: u64) -> Deliveries {
         corrupt: counts.corrupt,
         late: counts.late,
         unexpected: counts.unexpected,
-        per_s: whole.per_s(counts.received),
+        gaps: counts.gaps,
+        gaps_missed: counts.gaps_missed,
+        per_s: whole.per_s(counts.received - counts.late),
         bytes: counts.received_bytes,
     }
 }
@@ -252,7 +254,8 @@ fn fan_out(plan: &Plan, messages: &[Merged], subscribers: u64) -> (Option<(Fanou
 }
 
 fn cost(whole: &Whole, facts: &Facts<'_>, fanout: Option<&(Fanout, u64)>) -> Option<Cost> {
-    let received = whole.counts.received;
+    // CPU is that of the measured phase: what came later was paid for later.
+    let received = whole.counts.received - whole.counts.late;
     if received == 0 {
         return None;
     }
@@ -305,7 +308,7 @@ fn max(loops: &[LoopResult], field: fn(&LoopResult) -> u64) -> u64 {
 }
 
 fn server(facts: &Facts<'_>, counts: &Counts) -> Option<Server> {
-    facts.watch.to_report(counts.connected, counts.received)
+    facts.watch.to_report(counts.connected, counts.received - counts.late)
 }
 
 #[cfg(test)]

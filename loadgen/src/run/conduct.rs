@@ -244,8 +244,7 @@ impl Conductor<'_> {
         }
         let so_far = self.so_far(row);
         let measuring = row.phase == "measure";
-        self.aborted =
-            self.thresholds.iter().find_map(|threshold| threshold.aborts_now(&so_far, measuring));
+        self.aborted = self.thresholds.iter().find_map(|threshold| threshold.aborts_now(&so_far, measuring));
     }
 
     /// The report as far as it is known after the second `row`: every key that `abort:` may watch, no other.
