@@ -7,7 +7,6 @@
 //! first measured one is not taken for a hole. What bears no good marker tells no phase: it counts from the schedule's
 //! first instant on.
 
-use super::assignment::Assignment;
 use super::fanout::{Fanout, Ranks};
 use super::results::{Counts, Times};
 use super::tracker::{Arrived, Tracker};
@@ -45,21 +44,15 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// For one loop; its tracker covers all its clients from the start.
-    pub(super) fn new(plan: &Plan, assignment: &Assignment) -> Self {
-        let clients = assignment.clients(plan.clients);
-        let pairs = match (plan.sends(), plan.is_broadcast()) {
-            (false, _) => 0,
-            (true, true) => clients as usize * plan.publishers as usize,
-            (true, false) => clients as usize,
-        };
+    /// For one loop, of no clients yet.
+    pub(super) fn new(plan: &Plan) -> Self {
         Self {
             run_id: plan.run_id,
             publishers: plan.publishers,
             broadcast: plan.is_broadcast(),
             start_ns: 0,
             end_ns: 0,
-            tracker: Tracker::new(pairs),
+            tracker: Tracker::new(0),
             fanout: None,
             counts: Counts::default(),
             second: Times::default(),
@@ -68,6 +61,16 @@ impl Measure {
             received_all: 0,
             received_all_bytes: 0,
         }
+    }
+
+    /// Follows the completeness of so many clients, from the start.
+    pub(super) fn follow(&mut self, plan: &Plan, clients: usize) {
+        let pairs = match (plan.sends(), plan.is_broadcast()) {
+            (false, _) => 0,
+            (true, true) => clients * plan.publishers as usize,
+            (true, false) => clients,
+        };
+        self.tracker = Tracker::new(pairs);
     }
 
     /// The clients are in, the schedule begins: fan-out is over `subscribers` of this loop.

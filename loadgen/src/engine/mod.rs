@@ -23,7 +23,7 @@ pub mod tracker;
 
 use crate::client::{Client, Lent, State};
 use crate::plan::Plan;
-use crate::sample;
+use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
 use asking::Asking;
 use assignment::Assignment;
@@ -92,8 +92,8 @@ pub struct Loop<'p> {
     cpu: CpuWindow,
     /// When it was told to finish: what is unsent then stays so.
     finished_ns: u64,
-    rss_before_bytes: u64,
-    rss_connected_bytes: u64,
+    anon_before_bytes: u64,
+    memory: OwnMemory,
 }
 
 /// What one client costs us beside the kernel: itself, its completeness for one publisher, its next sequence.
@@ -121,27 +121,22 @@ impl<'p> Loop<'p> {
     ) -> io::Result<Self> {
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         let encode_bytes = (plan.size.max() as usize + 64).min(1 << 20);
-        let publishing = Publishing::new(plan, &assignment);
-        // What is the same for one client and for a million is not the clients' cost; what follows is.
-        let rss_before_bytes = own_rss_bytes();
-        let mut clients = Vec::new();
-        clients.resize_with(assignment.clients(plan.clients) as usize, Client::default);
-        Ok(Self {
+        let mut new = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             alarm,
             commands,
             report,
             phase: Phase::Connecting,
-            clients,
+            clients: Vec::new(),
             lent: Lent {
                 receive: vec![0; RECEIVE_BYTES],
                 encode: Vec::with_capacity(encode_bytes),
                 rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
             },
             connecting: Connecting::new(plan, &assignment, now_ns()),
-            publishing,
-            measure: Measure::new(plan, &assignment),
+            publishing: Publishing::new(plan, &assignment),
+            measure: Measure::new(plan),
             round: ClosedRound::default(),
             connected: 0,
             handshake: Times::default(),
@@ -154,12 +149,17 @@ impl<'p> Loop<'p> {
             next_drain_report_ns: 0,
             cpu: CpuWindow::default(),
             finished_ns: 0,
-            rss_before_bytes,
-            rss_connected_bytes: 0,
+            anon_before_bytes: 0,
+            memory: OwnMemory::default(),
             plan,
             asking: Asking::new(plan, assignment),
             assignment,
-        })
+        };
+        // What is the same for one client and for a million is not the clients' cost; what follows is.
+        new.anon_before_bytes = OwnMemory::now().anon_bytes;
+        new.clients.resize_with(assignment.clients(plan.clients) as usize, Client::default);
+        new.measure.follow(plan, new.clients.len());
+        Ok(new)
     }
 
     /// Runs to the end.
@@ -294,7 +294,7 @@ impl<'p> Loop<'p> {
                 self.expire(now_ns);
                 if self.connecting.is_done() {
                     self.phase = Phase::Waiting;
-                    self.rss_connected_bytes = own_rss_bytes();
+                    self.memory = OwnMemory::now();
                     (self.report)(Event::Ready { connected: self.connected });
                 }
             }
@@ -367,13 +367,9 @@ impl<'p> Loop<'p> {
             cpu_ns,
             measured_ns,
             ended_ns,
-            rss_before_bytes: self.rss_before_bytes,
-            rss_connected_bytes: self.rss_connected_bytes,
+            rss_bytes: self.memory.rss_bytes,
+            anon_before_bytes: self.anon_before_bytes,
+            anon_bytes: self.memory.anon_bytes,
         }
     }
-}
-
-/// Resident memory of this process; 0 where it cannot be read.
-fn own_rss_bytes() -> u64 {
-    sample::process(std::process::id()).map_or(0, |sample| sample.rss_bytes)
 }

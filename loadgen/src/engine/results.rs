@@ -211,10 +211,12 @@ pub struct LoopResult {
     pub measured_ns: u64,
     /// When the loop ended, on the monotonic clock.
     pub ended_ns: u64,
-    /// Resident memory of its process before it had clients, in bytes.
-    pub rss_before_bytes: u64,
-    /// The same when all were connected.
-    pub rss_connected_bytes: u64,
+    /// Resident memory of its process when all were connected, in bytes.
+    pub rss_bytes: u64,
+    /// Of this the anonymous part, in bytes: without the program's own pages.
+    pub anon_bytes: u64,
+    /// The same before there were clients.
+    pub anon_before_bytes: u64,
 }
 
 #[cfg(test)]

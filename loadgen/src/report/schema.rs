@@ -261,7 +261,8 @@ pub struct Generator {
     pub busiest_thread_ratio: f64,
     /// Resident memory, all processes.
     pub rss_bytes: u64,
-    /// Growth of `rss_bytes` while the clients were made and connected, per client; the kernel's memory is not in it.
+    /// Growth of our anonymous memory from before there were clients until all were connected, per connected client:
+    /// their state, and what of the loops' buffers was first touched meanwhile. The kernel's memory is not in it.
     pub bytes_per_client: u64,
     /// Processes that took part.
     pub procs: u64,

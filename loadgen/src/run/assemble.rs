@@ -281,16 +281,17 @@ fn generator(plan: &Plan, results: &[LoopResult], whole: &Whole) -> Generator {
         .collect();
     // Loops of one process see the same memory: one of them speaks for it.
     let per_process = || results.chunks(plan.threads as usize);
-    let connected: u64 = per_process().map(|loops| max(loops, |result| result.rss_connected_bytes)).sum();
+    let sum = |field: fn(&LoopResult) -> u64| -> u64 { per_process().map(|loops| max(loops, field)).sum() };
     let before: u64 = per_process()
-        .map(|loops| loops.iter().map(|result| result.rss_before_bytes).min().unwrap_or(0))
+        .map(|loops| loops.iter().map(|result| result.anon_before_bytes).min().unwrap_or(0))
         .sum();
+    let grown = sum(|result| result.anon_bytes).saturating_sub(before);
     let counts = &whole.counts;
     Generator {
         cpu_ratio: ratio(whole.cpu_ns, whole.measured_ns),
         busiest_thread_ratio: threads.iter().map(|thread| thread.cpu_ratio).fold(0.0, f64::max),
-        rss_bytes: connected,
-        bytes_per_client: connected.saturating_sub(before).checked_div(counts.connected).unwrap_or(0),
+        rss_bytes: sum(|result| result.rss_bytes),
+        bytes_per_client: grown.checked_div(counts.connected).unwrap_or(0),
         procs: u64::from(plan.procs),
         threads,
         loop_lag_ns: Latency::of(&whole.loop_lag.0),
