@@ -344,12 +344,11 @@ mod tests {
     }
 
     #[test]
-    fn our_own_memory_holds_what_we_touch() {
-        let before = OwnMemory::now();
-        let touched = vec![1_u8; 32 << 20];
-        let after = OwnMemory::now();
-        assert!(after.anon_bytes >= before.anon_bytes + (24 << 20), "{before:?} {after:?} {}", touched[7]);
-        assert!(after.anon_bytes <= after.rss_bytes);
+    fn our_own_memory_is_read_from_either_account() {
+        let exact = OwnMemory::now();
+        assert!(exact.anon_bytes > 0 && exact.anon_bytes <= exact.rss_bytes, "{exact:?}");
+        let rough = OwnMemory::of_statm().expect("our own /proc");
+        assert!(rough.anon_bytes > 0 && rough.anon_bytes <= rough.rss_bytes, "{rough:?}");
         let text = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:    100 kB\nAnonymous:   60 kB\n";
         let memory = OwnMemory::of_rollup(text).expect("both lines");
         assert_eq!((memory.rss_bytes, memory.anon_bytes), (102_400, 61_440));
