@@ -180,7 +180,7 @@ pub(super) fn check_outputs(args: &RunArgs) -> Result<(), UsageError> {
         wanted.into_iter().filter(|(_, path)| is_stdout(path)).map(|(flag, _)| flag).collect();
     if to_stdout.len() > 1 {
         return Err(UsageError(format!(
-            "{} all go to stdout, which holds one output; write the others to files, or all with --out DIR",
+            "{} would share stdout, which holds one output; write the others to files, or all with --out DIR",
             to_stdout.join(" and ")
         )));
     }
