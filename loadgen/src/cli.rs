@@ -28,11 +28,17 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Counts take k m (50k), bytes take k ki m mi (64ki), times take ns us ms s m h (10ms).
-Every flag can be given as an environment variable: LOADGEN_CLIENTS=50k, LOADGEN_RATE=10 …
+Counts take k m g (50k), bytes take k ki m mi g gi (64ki), times take ns us ms s m h (10ms).
+Flags that show `env` can be given as environment variables: LOADGEN_CLIENTS=50k, LOADGEN_RATE=10 …
 
-Exit codes: 0 ok, 1 could not run, 2 usage, 3 preflight (descriptors, ports, memory), 4 INVALID under --strict,
-99 a threshold failed, 130 interrupted (what was measured is still written).";
+Exit codes:
+    0  ok
+    1  could not run
+    2  usage
+    3  preflight: descriptors, ports or memory are missing
+    4  INVALID under --strict
+   99  a threshold failed
+  130  interrupted; what was measured is still written";
 
 /// What loadgen can do beside a run.
 #[derive(Debug, Subcommand)]
@@ -171,7 +177,8 @@ pub struct RunArgs {
     #[arg(long, env = "LOADGEN_SERVER_METRICS", value_name = "URL")]
     pub server_metrics: Option<String>,
 
-    /// A condition, `delivery.p99<50ms` or `lost==0` (repeat); exit code 99 when it fails; `abort:` stops early.
+    /// A condition, `delivery.p99<50ms` or `lost==0` (repeat); exit code 99 when it fails; `abort:` in
+    /// front ends the run as soon as it does not hold. A key that does not exist is answered with those that do.
     #[arg(long, value_name = "EXPRESSION")]
     pub threshold: Vec<String>,
     /// Exit code 4 when the verdict is INVALID [default: off].
@@ -206,7 +213,7 @@ pub struct RunArgs {
     /// No live progress [default: off; NO_COLOR is obeyed].
     #[arg(long, env = "LOADGEN_NO_TUI")]
     pub no_tui: bool,
-    /// Only the verdict line and the outputs asked for [default: off].
+    /// Only the verdict, its reasons and the outputs asked for [default: off].
     #[arg(short, long, env = "LOADGEN_QUIET")]
     pub quiet: bool,
 

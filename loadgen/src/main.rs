@@ -17,7 +17,9 @@ fn main() -> ExitCode {
         Some(Tool::Doctor) => {
             let findings = doctor::examine();
             let colour = report::text::wants_colour(std::io::stdout().is_terminal());
-            print!("{}", doctor::render(&findings, colour));
+            if report::outputs::to_stdout(doctor::render(&findings, colour).as_bytes()).is_err() {
+                return ExitCode::from(run::EXIT_FAILED);
+            }
             match doctor::worst(&findings) {
                 doctor::Health::Ok | doctor::Health::Warn => ExitCode::SUCCESS,
                 doctor::Health::Bad => ExitCode::from(run::EXIT_PREFLIGHT),

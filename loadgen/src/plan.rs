@@ -147,6 +147,7 @@ impl Plan {
         let model = decide::model(args, publishers)?;
         decide::check_payload(args, model)?;
         decide::check_phases(args)?;
+        decide::check_outputs(args)?;
         let (procs, threads) = decide::loops(args, clients, model)?;
         for expression in &args.threshold {
             crate::threshold::Threshold::parse(expression).map_err(|error| UsageError(error.to_string()))?;
@@ -328,6 +329,8 @@ mod tests {
             ("--server-pid 7", "needs a URL"),
             ("http://localhost/", "ws://"),
             ("--threshold nonsense", "nonsense"),
+            ("--threshold abort:lost==0", "only when the run is over"),
+            ("--json - --csv -", "one output"),
         ];
         for (line, part) in cases {
             let error = plan(line).expect_err(line);

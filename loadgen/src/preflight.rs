@@ -120,20 +120,20 @@ pub type Raise<'a> = &'a mut dyn FnMut(u64) -> Result<u64, String>;
 /// With everything that is missing, not only the first.
 pub fn check(request: &Request, facts: &Facts, raise: Raise<'_>) -> Result<Grant, Vec<Refusal>> {
     let mut refusals = Vec::new();
-    let (procs, nofile) = descriptors(request, facts, raise, &mut refusals);
-    server_descriptors(request, nofile, &mut refusals);
+    let (procs, nofile, tried) = descriptors(request, facts, raise, &mut refusals);
+    server_descriptors(request, (nofile, tried), &mut refusals);
     let (sources, capacity) = ports(request, facts, &mut refusals);
     memory(request, facts, &mut refusals);
     if refusals.is_empty() { Ok(Grant { procs, sources, capacity, nofile }) } else { Err(refusals) }
 }
 
-/// Our own side: returns the processes to use and the limit that stands.
+/// Our own side: returns the processes to use, the limit that stands, and what was tried in vain to raise it.
 fn descriptors(
     request: &Request,
     facts: &Facts,
     raise: Raise<'_>,
     refusals: &mut Vec<Refusal>,
-) -> (u64, u64) {
+) -> (u64, u64, Option<String>) {
     let share = request.clients.div_ceil(request.procs.unwrap_or(1).max(1));
     let needed = share + SPARE_DESCRIPTORS;
     // A server of our own inherits our limit, and may need more than one of our processes.
@@ -156,8 +156,8 @@ fn descriptors(
     let per_process = limit.saturating_sub(SPARE_DESCRIPTORS);
     let procs_needed = if per_process == 0 { u64::MAX } else { request.clients.div_ceil(per_process).max(1) };
     match request.procs {
-        None if per_process > 0 => (procs_needed, limit),
-        Some(procs) if needed <= limit => (procs, limit),
+        None if per_process > 0 => (procs_needed, limit, tried),
+        Some(procs) if needed <= limit => (procs, limit, tried),
         None | Some(_) => {
             let who = if request.procs.unwrap_or(1) > 1 { "each process" } else { "this process" };
             let mut works = Vec::new();
@@ -171,32 +171,38 @@ fn descriptors(
                     "{share} connections need {needed} file descriptors, {who} may open {limit} (soft {}, hard {})",
                     facts.nofile_soft, facts.nofile_hard
                 ),
-                tried,
+                tried: tried.clone(),
                 works,
             });
-            (request.procs.unwrap_or(1), limit)
+            (request.procs.unwrap_or(1), limit, tried)
         }
     }
 }
 
 /// The server's side, where it is on this machine.
-fn server_descriptors(request: &Request, nofile: u64, refusals: &mut Vec<Refusal>) {
+///
+/// A server of our own inherits our limit, as it stands after what was tried.
+fn server_descriptors(
+    request: &Request,
+    (own_nofile, tried): (u64, Option<String>),
+    refusals: &mut Vec<Refusal>,
+) {
     let clients = request.clients;
     match request.server {
         ServerSide::Remote => {}
         ServerSide::Own { workers } => {
             let share = clients.div_ceil(workers.max(1));
             let needed = share + SPARE_DESCRIPTORS;
-            if needed > nofile {
-                let room = nofile.saturating_sub(SPARE_DESCRIPTORS) * workers.max(1);
+            if needed > own_nofile {
+                let room = own_nofile.saturating_sub(SPARE_DESCRIPTORS) * workers.max(1);
                 let mut works = vec![systemd(needed)];
                 works.extend(fewer(room));
                 works.push("a URL of a server with a higher limit".to_owned());
                 refusals.push(Refusal {
                     needed: format!(
-                        "{share} connections need {needed} file descriptors in loadgen's own server, it may open {nofile}"
+                        "{share} connections need {needed} file descriptors in loadgen's own server, it may open {own_nofile}"
                     ),
-                    tried: None,
+                    tried,
                     works,
                 });
             }
@@ -468,6 +474,7 @@ mod tests {
         };
         let text = refused(&own, &FACTS);
         assert!(text.contains("in loadgen's own server, it may open 20000"), "{text}");
+        assert!(text.contains("tried   setrlimit(50037): not permitted"), "{text}");
         assert!(text.contains("LimitNOFILE=65536 (systemd)  or  --clients 19900"), "{text}");
         assert!(!text.contains("--procs"), "more of our processes would not help the server: {text}");
         let local = ServerSide::Local { pid: 7, nofile: 1_024, open: 24 };

@@ -55,7 +55,7 @@ impl Failure {
             Self::Preflight(refusals) => (EXIT_PREFLIGHT, refusals.iter().map(ToString::to_string).collect()),
         };
         for text in texts {
-            eprintln!("error: {text}");
+            outputs::to_stderr(&format!("error: {text}\n"));
         }
         ExitCode::from(code)
     }
@@ -74,7 +74,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupt));
     }
     match prepare(args)
-        .and_then(|plan| if args.dry_run { Ok(dry_run(&plan)) } else { measure(args, plan, &interrupt) })
+        .and_then(|plan| if args.dry_run { dry_run(&plan) } else { measure(args, plan, &interrupt) })
     {
         Ok(code) => code,
         Err(failure) => failure.exit(),
@@ -99,6 +99,10 @@ pub fn measure_plan(mut plan: Plan) -> Result<Report, String> {
 /// Flags → plan → addresses → preflight.
 fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
     let mut plan = Plan::new(args).map_err(|error| Failure::Usage(error.0))?;
+    let files = [&args.json, &args.csv, &args.hlog, &args.html];
+    for path in files.into_iter().flatten().filter(|path| path.as_os_str() != "-") {
+        outputs::check_path(path).map_err(Failure::CouldNotRun)?;
+    }
     if plan.embedded {
         plan.targets = vec![Target::at(own_address()?, plan.scenario.default_path())];
     }
@@ -132,21 +136,22 @@ fn grant(plan: &mut Plan, targets: Vec<SocketAddr>) -> Result<(), Failure> {
 }
 
 /// Says what would be done.
-fn dry_run(plan: &Plan) -> ExitCode {
+fn dry_run(plan: &Plan) -> Result<ExitCode, Failure> {
     let mut described = plan.to_report();
     if plan.embedded {
         described.urls.clear();
     }
-    println!("{}", text::describe(&described));
-    println!(
-        "would open {} connections from {} process(es) × {} loop(s), ramp {}, seed {}; preflight passed",
+    let said = format!(
+        "{}\nwould open {} connections from {} process(es) × {} loop(s), ramp {}, seed {}; preflight passed\n",
+        text::describe(&described),
         plan.clients,
         plan.procs,
         plan.threads,
         units::format_rate(plan.ramp_per_s),
         plan.seed
     );
-    ExitCode::SUCCESS
+    outputs::to_stdout(said.as_bytes()).map_err(|error| Failure::CouldNotRun(error.to_string()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Measures, judges, writes.
@@ -170,7 +175,7 @@ fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<Exi
     let interrupted = interrupt.load(Ordering::Relaxed);
     let code = match written {
         Err(error) => {
-            eprintln!("error: {error}");
+            outputs::to_stderr(&format!("error: {error}\n"));
             EXIT_FAILED
         }
         Ok(()) if interrupted => EXIT_INTERRUPTED,
@@ -207,11 +212,10 @@ fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
         summary = summary.lines().take(1 + report.reasons.len()).map(|line| format!("{line}\n")).collect();
     }
     if stdout_taken {
-        eprint!("{summary}");
-    } else {
-        print!("{summary}");
+        outputs::to_stderr(&summary);
+        return Ok(());
     }
-    Ok(())
+    outputs::to_stdout(summary.as_bytes())
 }
 
 #[cfg(feature = "embedded")]

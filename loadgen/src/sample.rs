@@ -62,6 +62,44 @@ pub fn process(pid: u32) -> io::Result<ProcessSample> {
     })
 }
 
+/// Our own memory at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnMemory {
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// The anonymous part of it: heap and stacks, without the pages of programs and files.
+    pub anon_bytes: u64,
+}
+
+impl OwnMemory {
+    /// Reads it; zeros where it cannot be read.
+    pub fn now() -> Self {
+        // The exact account first: statm's counters are summed up lazily, hundreds of KiB behind.
+        let exact =
+            fs::read_to_string("/proc/self/smaps_rollup").ok().and_then(|text| Self::of_rollup(&text));
+        exact.or_else(Self::of_statm).unwrap_or_default()
+    }
+
+    fn of_rollup(text: &str) -> Option<Self> {
+        let bytes = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1_024)
+        };
+        Some(Self { rss_bytes: bytes("Rss")?, anon_bytes: bytes("Anonymous")? })
+    }
+
+    fn of_statm() -> Option<Self> {
+        let text = fs::read_to_string("/proc/self/statm").ok()?;
+        let mut pages = text.split_whitespace().skip(1).map(str::parse::<u64>);
+        let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+        let page_bytes = rustix::param::page_size() as u64;
+        Some(Self {
+            rss_bytes: resident * page_bytes,
+            anon_bytes: resident.saturating_sub(shared) * page_bytes,
+        })
+    }
+}
+
 /// Samples the threads of a process; one that ends meanwhile is left out.
 ///
 /// # Errors
@@ -303,5 +341,16 @@ mod tests {
         let refused = metrics(&serve("HTTP/1.1 404 Not Found\r\n\r\n")).expect_err("no 200");
         assert!(refused.to_string().contains("404"));
         assert!(metrics("https://localhost/").is_err());
+    }
+
+    #[test]
+    fn our_own_memory_is_read_from_either_account() {
+        let exact = OwnMemory::now();
+        assert!(exact.anon_bytes > 0 && exact.anon_bytes <= exact.rss_bytes, "{exact:?}");
+        let rough = OwnMemory::of_statm().expect("our own /proc");
+        assert!(rough.anon_bytes > 0 && rough.anon_bytes <= rough.rss_bytes, "{rough:?}");
+        let text = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss:    100 kB\nAnonymous:   60 kB\n";
+        let memory = OwnMemory::of_rollup(text).expect("both lines");
+        assert_eq!((memory.rss_bytes, memory.anon_bytes), (102_400, 61_440));
     }
 }

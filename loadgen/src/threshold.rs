@@ -3,11 +3,17 @@
 //! Why: a load test in CI needs one bit, and the bit needs a reason; so every threshold keeps what it was compared
 //! with, and a mistyped key is an error before the run, which lists the keys there are.
 //!
-//! Invariants: a threshold on something this run did not measure fails, it never passes by absence; times are
-//! compared in nanoseconds, ratios as ratios, as the JSON has them.
+//! Invariants: a threshold on something this run did not measure fails, it never passes by absence; one that is to
+//! end the run early is refused unless its key is known early; times are compared in nanoseconds, ratios as ratios,
+//! as the JSON has them.
 
-use crate::report::{Fanout, Latency, Report, Spread, ThresholdOutcome};
+mod key;
+
+pub use key::{abort_key_names, key_names};
+
+use crate::report::{Report, ThresholdOutcome};
 use crate::units;
+use key::{Key, Known, Unit};
 use std::fmt;
 
 /// One parsed `--threshold`.
@@ -16,6 +22,8 @@ pub struct Threshold {
     expression: String,
     aborts: bool,
     key: Key,
+    /// When the key is known.
+    known: Known,
     operator: Operator,
     /// In the unit of the key; with `of_whole` a ratio.
     limit: f64,
@@ -46,7 +54,8 @@ impl Threshold {
     /// Parses `[abort:]KEY OPERATOR VALUE`.
     ///
     /// # Errors
-    /// When the operator is missing, the key is unknown (the error lists all) or the value does not fit the key.
+    /// When the operator is missing, the key is unknown (the error lists all), known too late for `abort:` (the error
+    /// lists those that are not) or the value does not fit the key.
     pub fn parse(text: &str) -> Result<Self, ThresholdError> {
         let expression = text.trim();
         let (aborts, rest) = match expression.strip_prefix("abort:") {
@@ -64,15 +73,37 @@ impl Threshold {
                 key_names().replace('\n', "\n          ")
             ))
         })?;
+        let known = Known::of(name);
+        if aborts && known == Known::AtEnd {
+            return Err(ThresholdError(format!(
+                "`{name}` is known only when the run is over, `abort:` cannot wait for it\n  keys    {}",
+                abort_key_names()
+            )));
+        }
         let (limit, of_whole) = key
             .parse_limit(value)
             .map_err(|why| ThresholdError(format!("`{text}`: {name} is compared with {why}")))?;
-        Ok(Self { expression: expression.to_owned(), aborts, key, operator, limit, of_whole })
+        Ok(Self { expression: expression.to_owned(), aborts, key, known, operator, limit, of_whole })
     }
 
     /// Whether the run should end as soon as it does not hold (`abort:`).
     pub const fn aborts(&self) -> bool {
         self.aborts
+    }
+
+    /// Whether the run should end now: it is an `abort:`, its key is known by now, and it does not hold.
+    ///
+    /// `so_far` is the report as far as it is known; `measuring` says that the measured phase is under way.
+    pub fn aborts_now(&self, so_far: &Report, measuring: bool) -> Option<ThresholdOutcome> {
+        let is_known = match self.known {
+            Known::Always => true,
+            Known::Measuring => measuring,
+            Known::AtEnd => false,
+        };
+        // What has not happened yet (no delivery, no sample of the server) is no reason to stop.
+        (self.aborts && is_known)
+            .then(|| self.check(so_far))
+            .filter(|outcome| outcome.measured.is_some() && !outcome.passed)
     }
 
     /// As typed.
@@ -109,31 +140,16 @@ impl Threshold {
 }
 
 /// Checks all thresholds, puts their outcomes into the report, and says whether all passed.
+///
+/// One that ended the run stands there already: it failed, whatever the numbers became afterwards.
 pub fn check_all(thresholds: &[Threshold], report: &mut Report) -> bool {
-    report.thresholds = thresholds.iter().map(|threshold| threshold.check(report)).collect();
+    let ended = std::mem::take(&mut report.thresholds);
+    let outcome = |threshold: &Threshold| {
+        let of_this = |outcome: &&ThresholdOutcome| outcome.expression == threshold.expression;
+        ended.iter().find(of_this).cloned().unwrap_or_else(|| threshold.check(report))
+    };
+    report.thresholds = thresholds.iter().map(outcome).collect();
     report.thresholds.iter().all(|outcome| outcome.passed)
-}
-
-/// All keys, in lines of at most about 90 columns: for errors, `--help` and the docs.
-pub fn key_names() -> String {
-    let stats = LATENCY_STATS.map(|(name, _)| name).join(",");
-    let blocks = LATENCY_BLOCKS.map(|(name, _)| name).join(",");
-    let points = FANOUT_POINTS.map(|(name, _)| name).join(",");
-    let spread = SPREAD_STATS.map(|(name, _)| name).join(",");
-    let mut out = format!("{{{blocks}}}.{{{stats}}}\nfanout.{{{points}}}.{{{spread}}}\n");
-    let mut width = 0;
-    for scalar in &SCALARS {
-        if width + scalar.name.len() > 90 {
-            out.push('\n');
-            width = 0;
-        }
-        if width > 0 {
-            out.push(' ');
-        }
-        out.push_str(scalar.name);
-        width += scalar.name.len() + 1;
-    }
-    out
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,182 +193,9 @@ impl Operator {
     }
 }
 
-/// What a threshold looks at.
-#[derive(Debug, Clone, Copy)]
-enum Key {
-    Latency(fn(&Report) -> &Latency, fn(&Latency) -> u64),
-    Fanout(fn(&Fanout) -> &Spread, fn(&Spread) -> u64),
-    Scalar(&'static Scalar),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    Ns,
-    Us,
-    Count,
-    Bytes,
-    Ratio,
-    PerS,
-}
-
-/// One number of the report under its short name.
-#[derive(Debug)]
-struct Scalar {
-    name: &'static str,
-    unit: Unit,
-    value: fn(&Report) -> Option<f64>,
-}
-
-type Named<T, const N: usize> = [(&'static str, T); N];
-
-const LATENCY_BLOCKS: Named<fn(&Report) -> &Latency, 6> = [
-    ("delivery", |r| &r.latency.delivery_ns),
-    ("service", |r| &r.latency.service_ns),
-    ("send_lag", |r| &r.latency.send_lag_ns),
-    ("handshake", |r| &r.connect.handshake_ns),
-    ("loop_lag", |r| &r.generator.loop_lag_ns),
-    ("receive_lag", |r| &r.generator.receive_lag_ns),
-];
-
-const LATENCY_STATS: Named<fn(&Latency) -> u64, 7> = [
-    ("min", |l| l.min),
-    ("mean", |l| l.mean),
-    ("p50", |l| l.p50),
-    ("p90", |l| l.p90),
-    ("p99", |l| l.p99),
-    ("p99.9", |l| l.p99_9),
-    ("max", |l| l.max),
-];
-
-const FANOUT_POINTS: Named<fn(&Fanout) -> &Spread, 4> =
-    [("first", |f| &f.first_ns), ("half", |f| &f.half_ns), ("p95", |f| &f.p95_ns), ("last", |f| &f.last_ns)];
-
-const SPREAD_STATS: Named<fn(&Spread) -> u64, 3> =
-    [("p50", |s| s.p50), ("p99", |s| s.p99), ("max", |s| s.max)];
-
-const fn scalar(name: &'static str, unit: Unit, value: fn(&Report) -> Option<f64>) -> Scalar {
-    Scalar { name, unit, value }
-}
-
-static SCALARS: [Scalar; 27] = [
-    scalar("connected", Unit::Count, |r| Some(r.connect.connected as f64)),
-    scalar("failed", Unit::Count, |r| Some(r.connect.failed as f64)),
-    scalar("dropped", Unit::Count, |r| Some(r.connect.dropped as f64)),
-    scalar("connect.per_s", Unit::PerS, |r| Some(r.connect.per_s)),
-    scalar("planned", Unit::Count, |r| Some(r.messages.planned as f64)),
-    scalar("sent", Unit::Count, |r| Some(r.messages.sent as f64)),
-    scalar("unsent", Unit::Count, |r| Some(r.messages.unsent as f64)),
-    scalar("sent.per_s", Unit::PerS, |r| Some(r.messages.per_s)),
-    scalar("expected", Unit::Count, |r| Some(r.deliveries.expected as f64)),
-    scalar("received", Unit::Count, |r| Some(r.deliveries.received as f64)),
-    scalar("lost", Unit::Count, |r| Some(r.deliveries.lost as f64)),
-    scalar("duplicate", Unit::Count, |r| Some(r.deliveries.duplicate as f64)),
-    scalar("reordered", Unit::Count, |r| Some(r.deliveries.reordered as f64)),
-    scalar("corrupt", Unit::Count, |r| Some(r.deliveries.corrupt as f64)),
-    scalar("late", Unit::Count, |r| Some(r.deliveries.late as f64)),
-    scalar("unexpected", Unit::Count, |r| Some(r.deliveries.unexpected as f64)),
-    scalar("received.per_s", Unit::PerS, |r| Some(r.deliveries.per_s)),
-    scalar("us_per_delivery", Unit::Us, |r| r.cost.as_ref()?.us_per_delivery),
-    scalar("server_cpu_us_per_delivery", Unit::Us, |r| r.cost.as_ref()?.server_cpu_us_per_delivery),
-    scalar("cpu", Unit::Ratio, |r| Some(r.generator.cpu_ratio)),
-    scalar("busiest_thread", Unit::Ratio, |r| Some(r.generator.busiest_thread_ratio)),
-    scalar("schedule_kept", Unit::Ratio, |r| Some(r.generator.schedule_kept_ratio)),
-    scalar("rss", Unit::Bytes, |r| Some(r.generator.rss_bytes as f64)),
-    scalar("server.cpu", Unit::Ratio, |r| Some(r.server.as_ref()?.cpu_ratio)),
-    scalar("server.rss", Unit::Bytes, |r| Some(r.server.as_ref()?.rss_bytes as f64)),
-    scalar("server.rss_per_conn", Unit::Bytes, |r| Some(r.server.as_ref()?.rss_per_conn_bytes as f64)),
-    scalar("server.deliveries_per_cpu_s", Unit::PerS, |r| Some(r.server.as_ref()?.deliveries_per_cpu_s)),
-];
-
-impl Scalar {
-    /// What 100 % of this count is.
-    fn whole(&self, report: &Report) -> f64 {
-        let whole = match self.name {
-            "connected" | "failed" | "dropped" => report.connect.requested,
-            "planned" | "sent" | "unsent" => report.messages.planned,
-            _ => report.deliveries.expected,
-        };
-        whole as f64
-    }
-}
-
-impl Key {
-    fn find(name: &str) -> Option<Self> {
-        if let Some(scalar) = SCALARS.iter().find(|scalar| scalar.name == name) {
-            return Some(Self::Scalar(scalar));
-        }
-        let (block, stat) = name.split_once('.')?;
-        if block == "fanout" {
-            let (point, stat) = stat.split_once('.')?;
-            return Some(Self::Fanout(named(&FANOUT_POINTS, point)?, named(&SPREAD_STATS, stat)?));
-        }
-        Some(Self::Latency(named(&LATENCY_BLOCKS, block)?, named(&LATENCY_STATS, stat)?))
-    }
-
-    fn unit(self) -> Unit {
-        match self {
-            Self::Latency(..) | Self::Fanout(..) => Unit::Ns,
-            Self::Scalar(scalar) => scalar.unit,
-        }
-    }
-
-    /// The limit in the key's unit, and whether it is a share of the whole.
-    fn parse_limit(self, text: &str) -> Result<(f64, bool), String> {
-        let explain = |error: units::UnitError| error.to_string();
-        match self.unit() {
-            Unit::Ns => units::parse_duration_ns(text)
-                .map(|ns| (ns as f64, false))
-                .map_err(|e| format!("a time: {e}")),
-            Unit::Us => match text.parse::<f64>() {
-                // The key has its unit in its name, so a bare number is microseconds.
-                Ok(us) if us.is_finite() => Ok((us, false)),
-                Ok(_) | Err(_) => units::parse_duration_ns(text)
-                    .map(|ns| (ns as f64 / 1e3, false))
-                    .map_err(|error| format!("microseconds: {error}")),
-            },
-            Unit::Count if text.ends_with('%') => {
-                units::parse_percent(text).map(|ratio| (ratio, true)).map_err(explain)
-            }
-            Unit::Count => units::parse_count(text)
-                .map(|count| (count as f64, false))
-                .map_err(|error| format!("a count or a percentage: {error}")),
-            Unit::Bytes => {
-                units::parse_bytes(text).map(|bytes| (bytes as f64, false)).map_err(|e| format!("bytes: {e}"))
-            }
-            // CPU of several cores may be above 100 %: read as a number, not as a share.
-            Unit::Ratio => match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
-                Ok(value) if value.is_finite() && value >= 0.0 => {
-                    Ok((if text.ends_with('%') { value / 100.0 } else { value }, false))
-                }
-                Ok(_) | Err(_) => Err(format!("a ratio like `0.85` or `85%`, not with `{text}`")),
-            },
-            Unit::PerS => units::parse_rate_per_s(text)
-                .map(|per_s| (per_s, false))
-                .map_err(|error| format!("events per second: {error}")),
-        }
-    }
-
-    /// `None` when this run did not measure it.
-    fn measure(self, report: &Report) -> Option<f64> {
-        match self {
-            Self::Latency(block, stat) => {
-                Some(block(report)).filter(|block| block.count > 0).map(|block| stat(block) as f64)
-            }
-            Self::Fanout(point, stat) => {
-                let fanout = report.fanout.as_ref().filter(|fanout| fanout.broadcasts > 0)?;
-                Some(stat(point(fanout)) as f64)
-            }
-            Self::Scalar(scalar) => (scalar.value)(report),
-        }
-    }
-}
-
-fn named<T: Copy>(table: &[(&'static str, T)], name: &str) -> Option<T> {
-    table.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::key::{EARLY, FANOUT_POINTS, LATENCY_BLOCKS, LATENCY_STATS, SCALARS, SPREAD_STATS};
     use super::*;
     use crate::report::verdict::tests::clean;
 
@@ -411,6 +254,41 @@ mod tests {
         assert!(text("delivery.p99").contains("like 'delivery.p99<50ms'"));
         assert!(text("lost<-1").contains("a count or a percentage"));
         assert!(text("cpu<fast").contains("`85%`"));
+    }
+
+    #[test]
+    fn only_what_is_known_early_can_end_a_run() {
+        for (name, _) in EARLY {
+            Threshold::parse(&format!("abort:{name}<1")).expect("listed");
+        }
+        Threshold::parse("abort:delivery.p99<1s").expect("listed");
+        for late in ["lost==0", "received>=1", "fanout.last.p99<1s", "service.p99<1s", "rss<1gi"] {
+            let error = Threshold::parse(&format!("abort:{late}")).expect_err("too late").to_string();
+            assert!(error.contains("only when the run is over") && error.contains("duplicate"), "{error}");
+            Threshold::parse(late).expect("fine without abort:");
+        }
+    }
+
+    #[test]
+    fn a_run_ends_by_what_is_known_and_fails_and_by_nothing_else() {
+        let now = |text: &str, measuring| {
+            Threshold::parse(text).expect("a threshold").aborts_now(&clean(), measuring).is_some()
+        };
+        assert!(now("abort:delivery.p99<1ms", false) && !now("abort:delivery.p99<1s", true));
+        assert!(!now("delivery.p99<1ms", true), "not an abort:");
+        assert!(now("abort:busiest_thread<10%", true) && !now("abort:busiest_thread<10%", false));
+        assert!(!now("abort:server.cpu<1%", true), "no server was sampled");
+    }
+
+    #[test]
+    fn what_ended_the_run_has_failed_whatever_came_later() {
+        let thresholds = [Threshold::parse("abort:busiest_thread<90%").expect("a threshold")];
+        let mut busy = clean();
+        busy.generator.busiest_thread_ratio = 0.95;
+        let mut report = clean();
+        report.thresholds.extend(thresholds[0].aborts_now(&busy, true));
+        assert!(!check_all(&thresholds, &mut report));
+        assert_eq!(report.thresholds[0].measured, Some(0.95));
     }
 
     #[test]

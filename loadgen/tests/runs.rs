@@ -108,6 +108,53 @@ fn a_failed_threshold_is_99_and_a_strict_invalid_is_4() {
 }
 
 #[test]
+fn an_abort_ends_the_run_says_why_and_is_99() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::Duplicate { every: 3 }).expect("a free port");
+    let line =
+        format!("{} -c 3 -r 20 --warmup 0s -d 10m --threshold abort:duplicate<5 --json -", server.url());
+    let output = loadgen(&line);
+    server.stop();
+    assert_eq!(output.status.code(), Some(99), "{}", stderr(&output));
+    let report: Report = serde_json::from_slice(&output.stdout).expect("what was measured is written");
+    assert!(report.run.interrupted && report.run.measured_ns < 600_000_000_000);
+    assert!(report.reasons.iter().any(|reason| reason.text.contains("`abort:duplicate<5` did not hold")));
+    let outcome = &report.thresholds[0];
+    assert!(!outcome.passed && outcome.measured.is_some_and(|count| count >= 5.0), "{outcome:?}");
+}
+
+#[test]
+fn what_the_schedule_wanted_is_planned_even_if_the_generator_could_not_try_it() {
+    let server = FaultyServer::start(Mode::Broadcast, Fault::None).expect("a free port");
+    // More than any loop can send: what is still due at the end must be counted, as unsent.
+    let report = report(&format!("{} -c 1 -r 20m --warmup 0s -d 100ms --drain 0s", server.url()));
+    server.stop();
+    assert_eq!(report.messages.planned, 2_000_000);
+    assert_eq!(report.messages.sent + report.messages.unsent, 2_000_000);
+    assert!(report.messages.unsent > 0);
+    assert_eq!(report.latency.delivery_ns.count, 2_000_000, "what never left is as old as it became");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    for line in ["ws://127.0.0.1:1/ --dry-run", "doctor"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+        let status = command.args(line.split_whitespace()).stdout(writer).status().expect("it runs");
+        // The doctor may find this machine wanting (3); a panic would be 101.
+        assert!(matches!(status.code(), Some(0 | 3)), "{line}: {status}");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_known_before_the_run() {
+    let output = loadgen("ws://127.0.0.1:1/ -c 1 --json /nowhere/at/all.json");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no directory /nowhere/at"), "{}", stderr(&output));
+}
+
+#[test]
 fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
     for (line, part) in [
         ("--closed -r 5", "--closed has no rate"),
@@ -116,6 +163,7 @@ fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
         ("--protocol socketio", "socketio"),
         ("wss://localhost/", "wss"),
         ("--nonsense", "--nonsense"),
+        ("--threshold abort:lost==0", "known only when the run is over"),
     ] {
         let output = loadgen(line);
         assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));

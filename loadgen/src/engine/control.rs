@@ -5,7 +5,7 @@
 //! Invariants: times are `CLOCK_MONOTONIC` nanoseconds, which all processes of one machine share; every loop ends
 //! with exactly one [`Event::Done`] or [`Event::Failed`].
 
-use super::results::{LoopResult, Times};
+use super::results::{Counts, LoopResult, Times};
 use serde::{Deserialize, Serialize};
 
 /// To a loop.
@@ -45,8 +45,8 @@ pub struct Second {
     pub number: u64,
     /// Connections open at its end.
     pub connected: u64,
-    /// Connection attempts that have failed so far.
-    pub failed: u64,
+    /// Everything counted so far, not only in this second.
+    pub counts: Counts,
     /// Messages sent, warm-up included.
     pub sent: u64,
     /// Deliveries received, warm-up included.

@@ -4,9 +4,9 @@
 //! seen: a CRC over 32 bytes, one tracker pair, two histogram records, one fan-out row. No allocation, no clock.
 //!
 //! Invariants: measured messages alone reach the counts and histograms; warm-up messages are tracked, so that the
-//! first measured one is not taken for a gap.
+//! first measured one is not taken for a hole. What bears no good marker tells no phase: it counts from the schedule's
+//! first instant on.
 
-use super::assignment::Assignment;
 use super::fanout::{Fanout, Ranks};
 use super::results::{Counts, Times};
 use super::tracker::{Arrived, Tracker};
@@ -44,21 +44,15 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// For one loop; its tracker covers all its clients from the start.
-    pub(super) fn new(plan: &Plan, assignment: &Assignment) -> Self {
-        let clients = assignment.clients(plan.clients);
-        let pairs = match (plan.sends(), plan.is_broadcast()) {
-            (false, _) => 0,
-            (true, true) => clients as usize * plan.publishers as usize,
-            (true, false) => clients as usize,
-        };
+    /// For one loop, of no clients yet.
+    pub(super) fn new(plan: &Plan) -> Self {
         Self {
             run_id: plan.run_id,
             publishers: plan.publishers,
             broadcast: plan.is_broadcast(),
             start_ns: 0,
             end_ns: 0,
-            tracker: Tracker::new(pairs),
+            tracker: Tracker::new(0),
             fanout: None,
             counts: Counts::default(),
             second: Times::default(),
@@ -67,6 +61,16 @@ impl Measure {
             received_all: 0,
             received_all_bytes: 0,
         }
+    }
+
+    /// Follows the completeness of so many clients, from the start.
+    pub(super) fn follow(&mut self, plan: &Plan, clients: usize) {
+        let pairs = match (plan.sends(), plan.is_broadcast()) {
+            (false, _) => 0,
+            (true, true) => clients * plan.publishers as usize,
+            (true, false) => clients,
+        };
+        self.tracker = Tracker::new(pairs);
     }
 
     /// The clients are in, the schedule begins: fan-out is over `subscribers` of this loop.
@@ -97,7 +101,13 @@ impl Measure {
         let marker = match decode(payload) {
             Found::Marker(marker) if marker.run == self.run_id && self.is_for(&marker, global) => marker,
             Found::Marker(_) | Found::Absent => {
-                self.counts.unexpected += 1;
+                match gap(payload) {
+                    Some(missed) => {
+                        self.counts.gaps += 1;
+                        self.counts.gaps_missed = self.counts.gaps_missed.saturating_add(missed);
+                    }
+                    None => self.counts.unexpected += 1,
+                }
                 return None;
             }
             Found::Corrupt => {
@@ -148,5 +158,34 @@ impl Measure {
     pub(super) fn take_second(&mut self) -> Times {
         self.delivery.merge(&self.second);
         std::mem::take(&mut self.second)
+    }
+}
+
+/// How many messages a stentor says it left out for a slow subscriber: exactly `{"type":"gap","missed":N}`.
+fn gap(payload: &[u8]) -> Option<u64> {
+    let digits = payload.strip_prefix(b"{\"type\":\"gap\",\"missed\":")?.strip_suffix(b"}")?;
+    // `parse` alone would take a sign too.
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_notice_is_a_gap() {
+        assert_eq!(gap(br#"{"type":"gap","missed":17}"#), Some(17));
+        for other in [
+            &br#"{"type":"gap","missed":}"#[..],
+            br#"{"type":"gap","missed":+1}"#,
+            br#"{"type":"gap","missed":-1}"#,
+            br#"{"type":"gap","missed":1} "#,
+            br#"{"type": "gap","missed":1}"#,
+            br#"{"type":"gap","missed":99999999999999999999}"#,
+            b"",
+        ] {
+            assert_eq!(gap(other), None, "{}", other.escape_ascii());
+        }
     }
 }

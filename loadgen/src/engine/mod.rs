@@ -16,23 +16,25 @@ pub mod fanout;
 mod measure;
 mod publish;
 pub mod results;
+mod seconds;
 mod sending;
 mod sockets;
 pub mod tracker;
 
 use crate::client::{Client, Lent, State};
 use crate::plan::Plan;
-use crate::sample;
+use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
 use asking::Asking;
 use assignment::Assignment;
 use clock::{Alarm, now_ns, thread_cpu_ns};
 use connecting::Connecting;
-use control::{Command, Draining, Event, Second};
+use control::{Command, Draining, Event};
 use measure::Measure;
 use mio::{Events, Poll, Token};
 use publish::Publishing;
 use results::{Bytes, LoopResult, Times};
+use seconds::Seconds;
 use sending::ClosedRound;
 use std::io;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -79,6 +81,8 @@ pub struct Loop<'p> {
     connected: u64,
     handshake: Times,
     send_lag: Times,
+    /// What was due at the end and not even tried; what was tried and waits is in the backlog.
+    unsent: Times,
     loop_lag: Times,
     receive_lag: Times,
     /// Set by the first read of a turn that woke up.
@@ -86,21 +90,15 @@ pub struct Loop<'p> {
     seconds: Seconds,
     next_drain_report_ns: u64,
     cpu: CpuWindow,
-    rss_before_bytes: u64,
-    rss_connected_bytes: u64,
+    /// When it was told to finish: what is unsent then stays so.
+    finished_ns: u64,
+    anon_before_bytes: u64,
+    memory: OwnMemory,
 }
 
-/// What the current second has seen so far.
-#[derive(Debug, Default)]
-struct Seconds {
-    number: u64,
-    sent: u64,
-    received_before: u64,
-    bytes_before: u64,
-    send_lag_max_ns: u64,
-    loop_lag_max_ns: u64,
-    cpu_ns: u64,
-}
+/// What one client costs us beside the kernel: itself, its completeness for one publisher, its next sequence.
+pub const CLIENT_STATE_BYTES: usize = size_of::<Client>() + tracker::PAIR_BYTES + size_of::<u32>();
+const _: () = assert!(CLIENT_STATE_BYTES <= 128, "what the tool allows itself");
 
 /// CPU time at the ends of the measured phase.
 #[derive(Debug, Default)]
@@ -121,19 +119,16 @@ impl<'p> Loop<'p> {
         commands: Receiver<Command>,
         report: Box<dyn FnMut(Event) + Send>,
     ) -> io::Result<Self> {
-        let rss_before_bytes = own_rss_bytes();
         let alarm = Alarm::new(poll.registry(), ALARM)?;
-        let mut clients = Vec::new();
-        clients.resize_with(assignment.clients(plan.clients) as usize, Client::default);
         let encode_bytes = (plan.size.max() as usize + 64).min(1 << 20);
-        Ok(Self {
+        let mut new = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             alarm,
             commands,
             report,
             phase: Phase::Connecting,
-            clients,
+            clients: Vec::new(),
             lent: Lent {
                 receive: vec![0; RECEIVE_BYTES],
                 encode: Vec::with_capacity(encode_bytes),
@@ -141,23 +136,30 @@ impl<'p> Loop<'p> {
             },
             connecting: Connecting::new(plan, &assignment, now_ns()),
             publishing: Publishing::new(plan, &assignment),
-            measure: Measure::new(plan, &assignment),
+            measure: Measure::new(plan),
             round: ClosedRound::default(),
             connected: 0,
             handshake: Times::default(),
             send_lag: Times::default(),
+            unsent: Times::default(),
             loop_lag: Times::default(),
             receive_lag: Times::default(),
             woke_ns: 0,
             seconds: Seconds::default(),
             next_drain_report_ns: 0,
             cpu: CpuWindow::default(),
-            rss_before_bytes,
-            rss_connected_bytes: 0,
+            finished_ns: 0,
+            anon_before_bytes: 0,
+            memory: OwnMemory::default(),
             plan,
             asking: Asking::new(plan, assignment),
             assignment,
-        })
+        };
+        // What is the same for one client and for a million is not the clients' cost; what follows is.
+        new.anon_before_bytes = OwnMemory::now().anon_bytes;
+        new.clients.resize_with(assignment.clients(plan.clients) as usize, Client::default);
+        new.measure.follow(plan, new.clients.len());
+        Ok(new)
     }
 
     /// Runs to the end.
@@ -185,7 +187,7 @@ impl<'p> Loop<'p> {
         self.watch(now_ns);
         let lag_ns = now_ns - self.woke_ns;
         self.seconds.loop_lag_max_ns = self.seconds.loop_lag_max_ns.max(lag_ns);
-        if self.is_running() {
+        if self.is_measured() {
             self.loop_lag.record(lag_ns);
         }
         Ok(())
@@ -196,6 +198,11 @@ impl<'p> Loop<'p> {
             Phase::Running | Phase::Draining => true,
             Phase::Connecting | Phase::Waiting | Phase::Closing { .. } => false,
         }
+    }
+
+    /// Whether what the loop does now counts: the warm-up is over and the end has not come.
+    const fn is_measured(&self) -> bool {
+        self.is_running() && self.cpu.begin.is_some()
     }
 
     /// Sleeps until something is ready or due; with `--spin`, while something is due soon, not at all.
@@ -230,7 +237,8 @@ impl<'p> Loop<'p> {
                 let grace_ns = self.round.grace_ns().max(self.woke_ns + NS_PER_S / 100);
                 self.publishing.next_due_ns().min(edge_ns).min(grace_ns)
             }
-            Phase::Draining => self.next_drain_report_ns,
+            // A loop that is behind its schedule still has messages that are due.
+            Phase::Draining => self.publishing.next_due_ns().min(self.next_drain_report_ns),
             Phase::Closing { until_ns } => until_ns,
         };
         second_ns.min(phase_ns)
@@ -259,9 +267,12 @@ impl<'p> Loop<'p> {
         if matches!(self.phase, Phase::Closing { .. }) {
             return;
         }
-        self.mark_cpu_end(now_ns());
+        let now_ns = now_ns();
+        self.mark_cpu_end(now_ns);
         self.connecting.stop();
-        self.phase = Phase::Closing { until_ns: now_ns() + CLOSE_NS };
+        self.give_up_sending(now_ns);
+        self.finished_ns = now_ns;
+        self.phase = Phase::Closing { until_ns: now_ns + CLOSE_NS };
         for client in &mut self.clients {
             client.close(&mut self.lent);
         }
@@ -283,7 +294,7 @@ impl<'p> Loop<'p> {
                 self.expire(now_ns);
                 if self.connecting.is_done() {
                     self.phase = Phase::Waiting;
-                    self.rss_connected_bytes = own_rss_bytes();
+                    self.memory = OwnMemory::now();
                     (self.report)(Event::Ready { connected: self.connected });
                 }
             }
@@ -305,7 +316,7 @@ impl<'p> Loop<'p> {
                     sent: counts.sent,
                     received: counts.received,
                     received_self: counts.received_self,
-                    backlog: self.publishing.backlog(),
+                    backlog: self.publishing.backlog() + u64::from(self.publishing.next_due_ns() <= now_ns),
                 }));
             }
             Phase::Waiting | Phase::Draining | Phase::Closing { .. } => {}
@@ -321,34 +332,15 @@ impl<'p> Loop<'p> {
         }
     }
 
-    /// Reports the second that is over; if several are, as one.
-    fn end_second(&mut self, now_ns: u64) {
-        let number = (now_ns - self.assignment.origin_ns) / NS_PER_S;
-        let (cpu_ns, measure) = (thread_cpu_ns(), &mut self.measure);
-        let (received, bytes) = (measure.received_all, measure.received_all_bytes);
-        let seconds = std::mem::take(&mut self.seconds);
-        (self.report)(Event::Second(Box::new(Second {
-            number,
-            connected: self.connected,
-            failed: measure.counts.failed,
-            sent: seconds.sent,
-            received: received - seconds.received_before,
-            bytes: bytes - seconds.bytes_before,
-            delivery: measure.take_second(),
-            send_lag_max_ns: seconds.send_lag_max_ns,
-            loop_lag_max_ns: seconds.loop_lag_max_ns,
-            cpu_ns: cpu_ns - seconds.cpu_ns,
-        })));
-        self.seconds =
-            Seconds { number, received_before: received, bytes_before: bytes, cpu_ns, ..Seconds::default() };
-    }
-
     /// Packs up.
     fn into_result(mut self) -> LoopResult {
         let ended_ns = now_ns();
         let _ = self.measure.take_second();
-        let mut unsent = Times::default();
-        self.publishing.unsent().for_each(|intended_ns| unsent.record(ended_ns.saturating_sub(intended_ns)));
+        let mut unsent = self.unsent;
+        let gave_up_ns = if self.finished_ns == 0 { ended_ns } else { self.finished_ns };
+        self.publishing
+            .unsent()
+            .for_each(|intended_ns| unsent.record(gave_up_ns.saturating_sub(intended_ns)));
         let mut fanout = Vec::new();
         if let Some(rows) = &self.measure.fanout {
             rows.records().for_each(|record| record.encode(&mut fanout));
@@ -375,13 +367,9 @@ impl<'p> Loop<'p> {
             cpu_ns,
             measured_ns,
             ended_ns,
-            rss_before_bytes: self.rss_before_bytes,
-            rss_connected_bytes: self.rss_connected_bytes,
+            rss_bytes: self.memory.rss_bytes,
+            anon_before_bytes: self.anon_before_bytes,
+            anon_bytes: self.memory.anon_bytes,
         }
     }
-}
-
-/// Resident memory of this process; 0 where it cannot be read.
-fn own_rss_bytes() -> u64 {
-    sample::process(std::process::id()).map_or(0, |sample| sample.rss_bytes)
 }

@@ -132,6 +132,10 @@ pub struct Counts {
     pub late: u64,
     /// No marker, or not for this client.
     pub unexpected: u64,
+    /// Notices of a stentor that it left something out for a slow subscriber.
+    pub gaps: u64,
+    /// Messages left out, by those notices.
+    pub gaps_missed: u64,
 }
 
 impl Counts {
@@ -161,6 +165,8 @@ impl Counts {
             (&mut self.corrupt, other.corrupt),
             (&mut self.late, other.late),
             (&mut self.unexpected, other.unexpected),
+            (&mut self.gaps, other.gaps),
+            (&mut self.gaps_missed, other.gaps_missed),
         ] {
             *mine += theirs;
         }
@@ -191,7 +197,7 @@ pub struct LoopResult {
     pub send_lag: Times,
     /// From `connect` to `101`.
     pub handshake: Times,
-    /// How old each unsent message was at the end.
+    /// How old each unsent message was when the loop gave up.
     pub unsent: Times,
     /// How long a turn of the loop took.
     pub loop_lag: Times,
@@ -205,10 +211,12 @@ pub struct LoopResult {
     pub measured_ns: u64,
     /// When the loop ended, on the monotonic clock.
     pub ended_ns: u64,
-    /// Resident memory of its process before the first connection, in bytes.
-    pub rss_before_bytes: u64,
-    /// The same when all were connected.
-    pub rss_connected_bytes: u64,
+    /// Resident memory of its process when all were connected, in bytes.
+    pub rss_bytes: u64,
+    /// Of this the anonymous part, in bytes: without the program's own pages.
+    pub anon_bytes: u64,
+    /// The same before there were clients.
+    pub anon_before_bytes: u64,
 }
 
 #[cfg(test)]

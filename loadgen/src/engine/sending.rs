@@ -10,7 +10,7 @@ use super::assignment::Assignment;
 use super::clock::now_ns;
 use super::publish::{Message, Publishing};
 use crate::client::State;
-use crate::plan::Plan;
+use crate::plan::{Model, Plan};
 use std::collections::HashMap;
 use stentor::base::marker::Marker;
 use stentor::ws::{Kind, Opcode, encode_masked};
@@ -41,6 +41,19 @@ impl Loop<'_> {
                 self.publishing.postpone(message);
             } else {
                 self.send(message, now_ns);
+            }
+        }
+    }
+
+    /// The run is over: what is due and was not even tried counts as planned and unsent, not as never asked for.
+    pub(super) fn give_up_sending(&mut self, now_ns: u64) {
+        if matches!(self.plan.model, Model::Closed { .. }) {
+            return; // there, nothing is due until something has come round
+        }
+        while let Some(message) = self.publishing.take_due(now_ns) {
+            if self.publishing.is_measured(message.intended_ns) {
+                self.measure.counts.planned += 1;
+                self.unsent.record(now_ns - message.intended_ns);
             }
         }
     }

@@ -85,7 +85,9 @@ impl Loop<'_> {
             Progress::Gone(why) => self.lost(local, before, &why),
         }
         if read_ns > 0 && before == State::Open && self.is_running() {
-            self.receive_lag.record(read_ns.saturating_sub(self.woke_ns));
+            if self.is_measured() {
+                self.receive_lag.record(read_ns.saturating_sub(self.woke_ns));
+            }
             if read_ns >= self.publishing.next_due_ns() {
                 self.publish();
             }

@@ -38,6 +38,9 @@ struct Pair {
     seen: u64,
 }
 
+/// What one (client, publisher) pair takes, in bytes.
+pub const PAIR_BYTES: usize = size_of::<Pair>();
+
 /// All pairs of one loop.
 #[derive(Debug)]
 pub struct Tracker {

@@ -170,6 +170,23 @@ pub(super) fn check_phases(args: &RunArgs) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// One document at most goes to stdout: two in one stream are none.
+pub(super) fn check_outputs(args: &RunArgs) -> Result<(), UsageError> {
+    let wanted =
+        [("--json", &args.json), ("--csv", &args.csv), ("--hlog", &args.hlog), ("--html", &args.html)];
+    let is_stdout =
+        |path: &Option<std::path::PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let to_stdout: Vec<_> =
+        wanted.into_iter().filter(|(_, path)| is_stdout(path)).map(|(flag, _)| flag).collect();
+    if to_stdout.len() > 1 {
+        return Err(UsageError(format!(
+            "{} would share stdout, which holds one output; write the others to files, or all with --out DIR",
+            to_stdout.join(" and ")
+        )));
+    }
+    Ok(())
+}
+
 /// Processes and loops per process, as far as flags decide them.
 pub(super) fn loops(args: &RunArgs, clients: u32, model: Model) -> Result<(u32, u32), UsageError> {
     let one_loop = is_one_loop(args, model);

@@ -66,8 +66,7 @@ impl Format {
 pub fn write(report: &Report, format: Format, path: &Path) -> io::Result<()> {
     let bytes = format.render(report)?;
     if path == Path::new("-") {
-        let mut out = io::stdout().lock();
-        return out.write_all(&bytes).and_then(|()| out.flush());
+        return to_stdout(&bytes);
     }
     replace(path, &bytes)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
@@ -87,6 +86,39 @@ pub fn write_all(report: &Report, dir: &Path) -> io::Result<Vec<PathBuf>> {
             write(report, format, &path).map(|()| path)
         })
         .collect()
+}
+
+/// Writes to stdout; that nobody reads on (`loadgen | head`) is no error.
+///
+/// # Errors
+/// Stdout cannot be written for another reason, such as a full disk.
+pub fn to_stdout(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|error| io::Error::new(error.kind(), format!("stdout: {error}"))),
+    }
+}
+
+/// Writes to stderr; if that fails there is nobody to tell.
+pub fn to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Refuses, before a run, a path whose directory does not exist: half a minute later it would be too late.
+///
+/// # Errors
+/// One line that names the path.
+pub fn check_path(path: &Path) -> Result<(), String> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if path.is_dir() {
+        return Err(format!("{}: is a directory; --out DIR writes every output into one", path.display()));
+    }
+    if dir.is_dir() {
+        Ok(())
+    } else {
+        Err(format!("{}: there is no directory {}", path.display(), dir.display()))
+    }
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -118,6 +150,16 @@ mod tests {
         let back: Report = serde_json::from_slice(&json).expect("reads back");
         assert_eq!(back.deliveries, clean().deliveries);
         fs::remove_dir_all(&dir).expect("ours");
+    }
+
+    #[test]
+    fn a_path_that_cannot_work_is_known_before_the_run() {
+        assert_eq!(check_path(Path::new("report.json")), Ok(()));
+        assert_eq!(check_path(Path::new("/dev/null")), Ok(()));
+        assert!(
+            check_path(Path::new("/nowhere/x.json")).is_err_and(|why| why.contains("no directory /nowhere"))
+        );
+        assert!(check_path(Path::new("/")).is_err_and(|why| why.contains("--out")));
     }
 
     #[test]

@@ -163,7 +163,13 @@ pub struct Deliveries {
     pub late: u64,
     /// Bore no marker, or one of another run.
     pub unexpected: u64,
-    /// Received per second of the measured phase.
+    /// Notices of a stentor that it left something out for a slow subscriber; in the JSON only as a check.
+    #[serde(skip)]
+    pub gaps: u64,
+    /// Messages left out, by those notices.
+    #[serde(skip)]
+    pub gaps_missed: u64,
+    /// Received in the measured phase, per second.
     pub per_s: f64,
     /// Payload bytes received.
     pub bytes: u64,
@@ -255,7 +261,8 @@ pub struct Generator {
     pub busiest_thread_ratio: f64,
     /// Resident memory, all processes.
     pub rss_bytes: u64,
-    /// Our own memory per client, beside the kernel's.
+    /// Growth of our anonymous memory from before there were clients until all were connected, per connected client:
+    /// their state, and what of the loops' buffers was first touched meanwhile. The kernel's memory is not in it.
     pub bytes_per_client: u64,
     /// Processes that took part.
     pub procs: u64,

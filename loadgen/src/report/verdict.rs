@@ -122,7 +122,7 @@ fn schedule(report: &Report, checks: &mut Vec<Check>) {
         "{} of {} planned messages were never sent{}",
         messages.unsent,
         messages.planned,
-        if messages.unsent > 0 { ": the publishers were blocked; ask for a lower rate" } else { "" }
+        if messages.unsent > 0 { ": the server did not read their publishers, or lost them" } else { "" }
     );
     add(checks, "unsent", verdict, messages.unsent as f64, 0.0, text);
 
@@ -167,6 +167,13 @@ fn completeness(report: &Report, checks: &mut Vec<Check>) {
         format!("{} messages came that this run did not send: is the server shared?", deliveries.unexpected);
     count("unexpected", deliveries.unexpected, Verdict::Suspect, text);
 
+    if deliveries.gaps > 0 {
+        let text = format!(
+            "the server told {} gaps: it left out {} messages for clients that were too slow",
+            deliveries.gaps, deliveries.gaps_missed
+        );
+        add(checks, "gaps", Verdict::Suspect, deliveries.gaps as f64, 0.0, text);
+    }
     if expected > 0 && deliveries.received == 0 {
         let text = format!("nothing arrived of {expected} deliveries: does this server pass messages on?");
         add(checks, "silence", Verdict::Invalid, 0.0, 1.0, text);
@@ -222,8 +229,15 @@ fn duration(report: &Report, checks: &mut Vec<Check>) {
         add(checks, "measured_time", verdict, measured as f64, MEASURED_SUSPECT_NS as f64, text);
     }
     let verdict = if report.run.interrupted { Verdict::Suspect } else { Verdict::Valid };
-    let text = if report.run.interrupted { "the run was cut short" } else { "the run ended by itself" };
-    add(checks, "complete", verdict, f64::from(u8::from(report.run.interrupted)), 0.0, text.to_owned());
+    // Thresholds are checked after the verdict: one that stands here already has ended the run.
+    let text = match report.thresholds.iter().find(|outcome| !outcome.passed) {
+        Some(outcome) if report.run.interrupted => {
+            format!("the run was cut short: `{}` did not hold", outcome.expression)
+        }
+        _ if report.run.interrupted => "the run was cut short".to_owned(),
+        Some(_) | None => "the run ended by itself".to_owned(),
+    };
+    add(checks, "complete", verdict, f64::from(u8::from(report.run.interrupted)), 0.0, text);
 }
 
 #[cfg(test)]
@@ -271,7 +285,7 @@ pub(crate) mod tests {
     #[test]
     fn each_fact_gives_its_own_verdict_and_no_other() {
         type Case = (&'static str, Verdict, fn(&mut Report));
-        let cases: [Case; 19] = [
+        let cases: [Case; 20] = [
             ("generator_cpu", Verdict::Suspect, |r| r.generator.busiest_thread_ratio = 0.86),
             ("generator_cpu", Verdict::Invalid, |r| r.generator.busiest_thread_ratio = 0.98),
             ("loop_lag", Verdict::Suspect, |r| r.generator.loop_lag_ns.p99 = 60_000_000),
@@ -288,6 +302,7 @@ pub(crate) mod tests {
             ("reordered", Verdict::Suspect, |r| r.deliveries.reordered = 1),
             ("corrupt", Verdict::Invalid, |r| r.deliveries.corrupt = 1),
             ("unexpected", Verdict::Suspect, |r| r.deliveries.unexpected = 1),
+            ("gaps", Verdict::Suspect, |r| r.deliveries.gaps = 1),
             ("unsent", Verdict::Overloaded, |r| r.messages.unsent = 3),
             ("late", Verdict::Overloaded, |r| r.deliveries.late = 300),
             ("complete", Verdict::Suspect, |r| r.run.interrupted = true),

@@ -194,7 +194,9 @@ fn deliveries(whole: &Whole, heard_by: u64) -> Deliveries {
         corrupt: counts.corrupt,
         late: counts.late,
         unexpected: counts.unexpected,
-        per_s: whole.per_s(counts.received),
+        gaps: counts.gaps,
+        gaps_missed: counts.gaps_missed,
+        per_s: whole.per_s(counts.received - counts.late),
         bytes: counts.received_bytes,
     }
 }
@@ -252,7 +254,8 @@ fn fan_out(plan: &Plan, messages: &[Merged], subscribers: u64) -> (Option<(Fanou
 }
 
 fn cost(whole: &Whole, facts: &Facts<'_>, fanout: Option<&(Fanout, u64)>) -> Option<Cost> {
-    let received = whole.counts.received;
+    // CPU is that of the measured phase: what came later was paid for later.
+    let received = whole.counts.received - whole.counts.late;
     if received == 0 {
         return None;
     }
@@ -278,16 +281,17 @@ fn generator(plan: &Plan, results: &[LoopResult], whole: &Whole) -> Generator {
         .collect();
     // Loops of one process see the same memory: one of them speaks for it.
     let per_process = || results.chunks(plan.threads as usize);
-    let connected: u64 = per_process().map(|loops| max(loops, |result| result.rss_connected_bytes)).sum();
+    let sum = |field: fn(&LoopResult) -> u64| -> u64 { per_process().map(|loops| max(loops, field)).sum() };
     let before: u64 = per_process()
-        .map(|loops| loops.iter().map(|result| result.rss_before_bytes).min().unwrap_or(0))
+        .map(|loops| loops.iter().map(|result| result.anon_before_bytes).min().unwrap_or(0))
         .sum();
+    let grown = sum(|result| result.anon_bytes).saturating_sub(before);
     let counts = &whole.counts;
     Generator {
         cpu_ratio: ratio(whole.cpu_ns, whole.measured_ns),
         busiest_thread_ratio: threads.iter().map(|thread| thread.cpu_ratio).fold(0.0, f64::max),
-        rss_bytes: connected,
-        bytes_per_client: connected.saturating_sub(before).checked_div(counts.connected).unwrap_or(0),
+        rss_bytes: sum(|result| result.rss_bytes),
+        bytes_per_client: grown.checked_div(counts.connected).unwrap_or(0),
         procs: u64::from(plan.procs),
         threads,
         loop_lag_ns: Latency::of(&whole.loop_lag.0),
@@ -305,7 +309,7 @@ fn max(loops: &[LoopResult], field: fn(&LoopResult) -> u64) -> u64 {
 }
 
 fn server(facts: &Facts<'_>, counts: &Counts) -> Option<Server> {
-    facts.watch.to_report(counts.connected, counts.received)
+    facts.watch.to_report(counts.connected, counts.received - counts.late)
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use super::assemble::{self, Facts};
 use super::watch::Watch;
 use crate::engine::clock::now_ns;
 use crate::engine::control::{Command, Draining, Event, Second};
-use crate::engine::results::{LoopResult, Times};
+use crate::engine::results::{Counts, LoopResult, Times};
 use crate::fleet::Fleet;
 use crate::live::Live;
 use crate::plan::{Plan, Scenario};
-use crate::report::{Latency, Report, SeriesRow};
+use crate::report::{Latency, Report, SeriesRow, Server, ThresholdOutcome};
 use crate::threshold::Threshold;
 use crate::units::NS_PER_S;
 use std::collections::BTreeMap;
@@ -48,9 +48,12 @@ struct Conductor<'a> {
     seconds: BTreeMap<u64, Row>,
     shown: u64,
     delivery: Times,
+    /// The newest counts of each loop.
+    counts: BTreeMap<u32, Counts>,
     results: BTreeMap<u32, LoopResult>,
     failed: Vec<String>,
-    aborted: bool,
+    /// The `abort:` threshold that ended the run.
+    aborted: Option<ThresholdOutcome>,
 }
 
 /// A second, as far as loops have reported it.
@@ -88,9 +91,10 @@ pub(super) fn conduct(
         seconds: BTreeMap::new(),
         shown: 0,
         delivery: Times::default(),
+        counts: BTreeMap::new(),
         results: BTreeMap::new(),
         failed: Vec::new(),
-        aborted: false,
+        aborted: None,
     };
     let interrupted = conductor.until_over(interrupt);
     conductor.come_home();
@@ -105,7 +109,7 @@ impl Conductor<'_> {
             if let Some((index, event)) = self.fleet.next(Duration::from_nanos(wait_ns)) {
                 self.note(index, event);
             }
-            if interrupt.load(Ordering::Relaxed) || self.aborted {
+            if interrupt.load(Ordering::Relaxed) || self.aborted.is_some() {
                 return true;
             }
             if !self.failed.is_empty() || self.results.len() == self.plan.loops() as usize {
@@ -180,15 +184,16 @@ impl Conductor<'_> {
                 self.ready += 1;
                 self.connected += connected;
             }
-            Event::Second(second) => self.note_second(&second),
+            Event::Second(second) => self.note_second(index, *second),
             Event::Draining(draining) => drop(self.draining.insert(index, draining)),
             Event::Done(result) => drop(self.results.insert(index, *result)),
             Event::Failed(why) => self.failed.push(why),
         }
     }
 
-    fn note_second(&mut self, second: &Second) {
+    fn note_second(&mut self, index: u32, second: Second) {
         let number = second.number;
+        self.counts.insert(index, second.counts);
         let at_ns = number * NS_PER_S;
         let phase = self.phase_name(self.origin_ns + at_ns);
         let row = self.seconds.entry(number).or_default();
@@ -216,8 +221,9 @@ impl Conductor<'_> {
                 row.row.server_cpu_ratio = server.map(|(ratio, _)| ratio);
                 row.row.server_rss_bytes = server.map(|(_, bytes)| bytes);
                 self.live.show(&row.row);
+                let row = row.row.clone();
+                self.check_aborts(&row);
             }
-            self.check_aborts();
         }
     }
 
@@ -231,22 +237,48 @@ impl Conductor<'_> {
         }
     }
 
-    /// `abort:` thresholds on what is known while the run goes on: delivery times and connections.
-    fn check_aborts(&mut self) {
-        let aborting: Vec<_> = self.thresholds.iter().filter(|threshold| threshold.aborts()).collect();
-        if aborting.is_empty() || self.delivery.0.is_empty() {
+    /// Ends the run if an `abort:` threshold does not hold; `row` is the second that is over.
+    fn check_aborts(&mut self, row: &SeriesRow) {
+        if self.aborted.is_some() || !self.thresholds.iter().any(Threshold::aborts) {
             return;
         }
+        let so_far = self.so_far(row);
+        let measuring = row.phase == "measure";
+        self.aborted = self.thresholds.iter().find_map(|threshold| threshold.aborts_now(&so_far, measuring));
+    }
+
+    /// The report as far as it is known after the second `row`: every key that `abort:` may watch, no other.
+    fn so_far(&self, row: &SeriesRow) -> Report {
+        let mut counts = Counts::default();
+        self.counts.values().for_each(|of_loop| counts.merge(of_loop));
         let mut known = Report::default();
         known.latency.delivery_ns = Latency::of(&self.delivery.0);
         known.connect.requested = u64::from(self.plan.clients);
-        known.connect.connected = self.connected;
-        known.deliveries.received = self.delivery.0.len();
-        let fails = |threshold: &&Threshold| {
-            let outcome = threshold.check(&known);
-            outcome.measured.is_some() && !outcome.passed
+        known.connect.failed = counts.failed;
+        known.connect.dropped = counts.dropped;
+        // While connecting, everybody who has not failed may still come in.
+        known.connect.connected = match self.start_ns {
+            None => known.connect.requested.saturating_sub(counts.failed),
+            Some(_) => counts.connected,
         };
-        self.aborted = aborting.iter().any(fails);
+        known.messages.planned = counts.planned;
+        known.messages.unsent = counts.planned.saturating_sub(counts.sent);
+        let heard_by = if self.plan.is_broadcast() { counts.connected } else { 1 };
+        let deliveries = &mut known.deliveries;
+        deliveries.expected = counts.sent * heard_by;
+        deliveries.duplicate = counts.duplicate;
+        deliveries.reordered = counts.reordered;
+        deliveries.corrupt = counts.corrupt;
+        deliveries.late = counts.late;
+        deliveries.unexpected = counts.unexpected;
+        known.generator.cpu_ratio = row.generator_cpu_ratio;
+        known.generator.busiest_thread_ratio = row.busiest_thread_ratio;
+        known.server = row.server_cpu_ratio.zip(row.server_rss_bytes).map(|(cpu_ratio, rss_bytes)| Server {
+            cpu_ratio,
+            rss_bytes,
+            ..Server::default()
+        });
+        known
     }
 
     /// Tells every loop to stop and waits for what it brings.
@@ -271,6 +303,8 @@ impl Conductor<'_> {
             watch: &self.watch,
             series: self.seconds.into_values().map(|row| row.row).collect(),
         };
-        assemble::assemble(self.plan, &results, facts)
+        let mut report = assemble::assemble(self.plan, &results, facts);
+        report.thresholds.extend(self.aborted);
+        report
     }
 }

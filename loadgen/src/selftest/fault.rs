@@ -25,6 +25,13 @@ pub enum Fault {
         /// For how long.
         ns: u64,
     },
+    /// A connection's messages are not read for a while, so that its publisher is blocked.
+    Deaf {
+        /// From this message of the connection (from 0) on.
+        before: u64,
+        /// For how long; [`FOR_GOOD_NS`]: until the end.
+        ns: u64,
+    },
     /// Deliveries are left out.
     Loss {
         /// Each so-manieth.
@@ -95,8 +102,12 @@ pub struct Counts {
     pub lag_max_ns: u64,
     /// Deliveries whose write here came [`SLOW_NS`] or more behind the intended time.
     pub slow: u64,
+    /// Messages heard whose marker says that they left [`SLOW_NS`] or more behind the intended time.
+    pub lagged: u64,
 }
 
+/// A deafness that does not end before the experiment.
+pub const FOR_GOOD_NS: u64 = u64::MAX;
 /// From when on a delivery counts as slow.
 pub const SLOW_NS: u64 = 100_000_000;
 
@@ -135,16 +146,16 @@ impl Saboteur {
 
     /// Notes a message heard; returns how long to stand still before passing it on, in nanoseconds.
     pub fn hear(&mut self, payload: &[u8]) -> u64 {
-        if measured(payload).is_none() {
-            return 0;
-        }
+        let Some(marker) = measured(payload) else { return 0 };
         let number = self.counts.heard;
         self.counts.heard += 1;
+        self.counts.lagged += u64::from(u64::from(marker.send_lag_ns) >= SLOW_NS);
         match self.fault {
             Fault::Stall { before, ns } if before == number => ns,
             Fault::Stall { .. }
             | Fault::None
             | Fault::Delay { .. }
+            | Fault::Deaf { .. }
             | Fault::Loss { .. }
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }
@@ -213,6 +224,7 @@ impl Saboteur {
             Fault::None
             | Fault::Delay { .. }
             | Fault::Stall { .. }
+            | Fault::Deaf { .. }
             | Fault::Loss { .. }
             | Fault::Duplicate { .. }
             | Fault::Reorder { .. }

@@ -25,7 +25,11 @@ const HOLD: Duration = Duration::from_millis(200);
 /// Longest wait for a client that does not read: then it is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a client of the self-test may send.
-const LIMITS: Limits = Limits { frame_max: 1 << 20, message_max: 1 << 20, fragments_max: 1_024 };
+const LIMITS: Limits = Limits { frame_max: 4 << 20, message_max: 4 << 20, fragments_max: 1_024 };
+/// Receive buffer of the sockets, in bytes: small and fixed, so that a publisher that is not read is blocked soon.
+const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+/// How often a deaf reader looks whether the experiment is over.
+const DEAF_GLANCE: Duration = Duration::from_millis(5);
 
 /// Who hears a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,8 @@ impl FaultyServer {
     /// When no port or no thread can be had.
     pub fn start(mode: Mode, fault: Fault) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
+        // Accepted sockets inherit it.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         let address = listener.local_addr()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let (jobs, inbox) = channel();
@@ -78,7 +84,7 @@ impl FaultyServer {
         let hub = thread::Builder::new().name("selftest-hub".to_owned()).spawn(move || hub.run(&inbox))?;
         let acceptor = {
             let (jobs, stopping) = (jobs.clone(), Arc::clone(&stopping));
-            let accept = move || accept(&listener, &jobs, &stopping);
+            let accept = move || accept(&listener, fault, &jobs, &stopping);
             thread::Builder::new().name("selftest-accept".to_owned()).spawn(accept)?
         };
         Ok(Self { address, stopping, jobs, acceptor, hub })
@@ -100,7 +106,7 @@ impl FaultyServer {
     }
 }
 
-fn accept(listener: &TcpListener, jobs: &Sender<Job>, stopping: &AtomicBool) {
+fn accept(listener: &TcpListener, fault: Fault, jobs: &Sender<Job>, stopping: &Arc<AtomicBool>) {
     let mut readers = Vec::new();
     for connection in 0.. {
         let Ok((stream, _)) = listener.accept() else { break };
@@ -113,9 +119,10 @@ fn accept(listener: &TcpListener, jobs: &Sender<Job>, stopping: &AtomicBool) {
             break;
         }
         let jobs = jobs.clone();
+        let mut ear = Ear { fault, said: 0, stopping: Arc::clone(stopping) };
         let read = move || {
             // However a client goes, the hub learns that it went; why does not matter here.
-            let _ = serve(connection, stream, &jobs);
+            let _ = serve(connection, stream, &mut ear, &jobs);
             let _ = jobs.send(Job::Leave { connection });
         };
         readers.extend(thread::Builder::new().name(format!("selftest-{connection}")).spawn(read));
@@ -123,8 +130,40 @@ fn accept(listener: &TcpListener, jobs: &Sender<Job>, stopping: &AtomicBool) {
     // The hub shuts the sockets down, which ends the readers: not joined here, or Stop could not be sent.
 }
 
+/// What keeps a reader from reading.
+#[derive(Debug)]
+struct Ear {
+    fault: Fault,
+    /// Messages that the connection has said.
+    said: u64,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Ear {
+    /// Called before each message is passed on: waits where the fault wants it.
+    ///
+    /// # Errors
+    /// The experiment ended meanwhile: nothing more is heard.
+    fn listen(&mut self) -> io::Result<()> {
+        let number = self.said;
+        self.said += 1;
+        let Fault::Deaf { before, ns } = self.fault else { return Ok(()) };
+        if number != before {
+            return Ok(());
+        }
+        let until_ns = now_ns().saturating_add(ns);
+        while now_ns() < until_ns {
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            thread::sleep(DEAF_GLANCE);
+        }
+        Ok(())
+    }
+}
+
 /// Reads one connection until it ends.
-fn serve(connection: u64, mut stream: TcpStream, jobs: &Sender<Job>) -> io::Result<()> {
+fn serve(connection: u64, mut stream: TcpStream, ear: &mut Ear, jobs: &Sender<Job>) -> io::Result<()> {
     let mut bytes = vec![0; 64 * 1_024];
     let (mut filled, response) = read_head(&mut stream, &mut bytes)?;
     tell(jobs, Job::Join { connection, response })?;
@@ -137,6 +176,7 @@ fn serve(connection: u64, mut stream: TcpStream, jobs: &Sender<Job>) -> io::Resu
         {
             let (opcode, payload) = match event {
                 Event::Message { kind, payload } => {
+                    ear.listen()?;
                     let opcode = if kind == Kind::Text { Opcode::Text } else { Opcode::Binary };
                     tell(jobs, Job::Message { connection, opcode, payload: payload.to_vec(), heard_ns })?;
                     continue;
