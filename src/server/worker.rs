@@ -6,7 +6,7 @@
 //! this turn still names it. A phase that runs out of budget leaves its remainder listed, and the next wait does not
 //! sleep: a publication to fifty thousand peers is written in slices, and heartbeats go on in between.
 //!
-//! Invariants: `now` is read once a turn (and once more per slice of deliveries, to measure them); between turns
+//! Invariants: `now` is read once a turn; what else reads the clock only measures (a slice, the turn); between turns
 //! nobody is doomed, and whatever is pending keeps the next wait from sleeping.
 
 use std::io;
