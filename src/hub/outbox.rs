@@ -32,6 +32,8 @@ pub struct Command {
     pub from: u32,
     /// Where they end.
     pub until: u32,
+    /// Where the last of several pongs begins.
+    pub newest: u32,
 }
 
 /// What a command's bytes are.
@@ -39,7 +41,7 @@ pub struct Command {
 pub enum Action {
     /// Data: queued behind what waits already.
     Reply,
-    /// A pong: while the peer does not read, only the newest is kept (RFC 6455 §5.5.3).
+    /// Pongs, one or several in a row: while the peer does not read, only the newest is kept (RFC 6455 §5.5.3).
     Pong,
     /// A close frame with this code: nothing is sent behind it.
     Close(CloseCode),
@@ -156,10 +158,14 @@ impl Outbox {
         let until = self.arena.len() as u32;
         match self.commands.last_mut() {
             // Natural corking: what one peer is owed in a row leaves in one write.
-            Some(last) if last.to == to && last.action == Action::Reply && action == Action::Reply => {
-                last.until = until;
+            Some(last)
+                if last.to == to
+                    && last.action == action
+                    && matches!(action, Action::Reply | Action::Pong) =>
+            {
+                (last.until, last.newest) = (until, from);
             }
-            _ => self.commands.push(Command { to, action, from, until }),
+            _ => self.commands.push(Command { to, action, from, until, newest: from }),
         }
     }
 }
@@ -182,6 +188,16 @@ mod tests {
         assert_eq!(arena, b"\x81\x01a\x82\x01b\x81\x01c\x81\x01d");
         let ranges: Vec<_> = commands.iter().map(|c| (c.to, c.from, c.until)).collect();
         assert_eq!(ranges, [(ANN, 0, 6), (BOB, 6, 9), (ANN, 9, 12)]);
+    }
+
+    #[test]
+    fn pongs_in_a_row_become_one_write_and_the_newest_is_known() {
+        let mut outbox = Outbox::default();
+        (b'a'..b'd').for_each(|payload| outbox.pong(ANN, &[payload]));
+        let (arena, commands) = outbox.take();
+        assert_eq!(arena, b"\x8a\x01a\x8a\x01b\x8a\x01c");
+        let ranges: Vec<_> = commands.iter().map(|c| (c.from, c.until, c.newest)).collect();
+        assert_eq!(ranges, [(0, 9, 6)]);
     }
 
     #[test]

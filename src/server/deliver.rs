@@ -63,7 +63,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             (Stage::Closing, Action::Close(_)) => {}
             (Stage::Open, Action::Reply) => self.write(id, bytes),
             (Stage::Open, Action::Pong) if connection.queue.is_empty() => self.write(id, bytes),
-            (Stage::Open, Action::Pong) => connection.pong = Some(bytes.into()),
+            (Stage::Open, Action::Pong) => {
+                connection.pong = Some(bytes[(command.newest - command.from) as usize..].into());
+            }
             (Stage::Open, Action::Close(_)) => {
                 self.write(id, bytes);
                 self.closing(id);
