@@ -1,7 +1,7 @@
 //! Every bound of the server in one place, each with its reason.
 //!
 //! What an operator may want to turn is in [`Config`](super::config::Config); here stand the bounds that follow from
-//! the design. Each has a counter that says how often it was met (in brackets: the metric).
+//! the design. In brackets, where there is one: the metric that says how often it was met.
 
 use crate::base::tick::{MILLI, Nanos, SECOND};
 
