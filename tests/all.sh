@@ -9,6 +9,8 @@
 # name, and only what is missing is installed. A step whose tool is missing fails; nothing is ever skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# The steps find what others built by its place, wherever the caller keeps other builds.
+export CARGO_TARGET_DIR=$PWD/target
 exec </dev/null
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
 
