@@ -32,6 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("service", &["base", "hub"]),
     ("server", &["base", "ws", "http", "socketio", "net", "hub", "service"]),
     ("sim", &["base", "ws", "http", "socketio", "net", "hub", "service", "server"]),
+    ("flags", &["base", "server"]),
 ];
 /// `main.rs` and what lies beside it: flags in, exit code out.
 const MAIN: &[&str] = &["base", "server"];
