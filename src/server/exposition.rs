@@ -6,6 +6,7 @@
 //! Invariant: labels are our own words, never a peer's.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -131,6 +132,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             "Peers not read: they do not read replies.",
             metrics.readers_paused,
         );
+        let log_lines_dropped = self.config.log_lines_dropped.load(Ordering::Relaxed);
+        page.counter("log_lines_dropped_total", "Log lines that stderr did not take.", log_lines_dropped);
         page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
     }
 
