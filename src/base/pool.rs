@@ -22,6 +22,7 @@ pub struct Pool {
     /// The least that lay on the shelf since the last trim: so much was not needed.
     idle_bytes: usize,
     lent: usize,
+    lent_bytes: usize,
     lent_peak: usize,
 }
 
@@ -29,14 +30,23 @@ impl Pool {
     /// A pool that keeps at most `kept_max` bytes on the shelf.
     #[must_use]
     pub fn new(kept_max: usize) -> Self {
-        Self { shelves: Default::default(), kept_bytes: 0, kept_max, idle_bytes: 0, lent: 0, lent_peak: 0 }
+        Self {
+            shelves: Default::default(),
+            kept_bytes: 0,
+            kept_max,
+            idle_bytes: 0,
+            lent: 0,
+            lent_bytes: 0,
+            lent_peak: 0,
+        }
     }
 
     /// An empty buffer with room for at least `room` bytes. It counts as lent until it is given back.
     pub fn take(&mut self, room: usize) -> Buffer {
         self.lent += 1;
         self.lent_peak = self.lent_peak.max(self.lent);
-        let size = room.max(CLASS_MIN).next_power_of_two();
+        let size = size_of_class(room);
+        self.lent_bytes += size;
         let found = self.shelves.get_mut(class(size)).and_then(Vec::pop);
         let Some(mut buffer) = found else { return Buffer::new(size) };
         self.kept_bytes -= buffer.capacity();
@@ -47,8 +57,9 @@ impl Pool {
 
     /// Takes a lent buffer back; it goes on the shelf if there is room for it.
     pub fn give(&mut self, buffer: Buffer) {
-        self.lent -= 1;
         let size = buffer.capacity();
+        self.lent -= 1;
+        self.lent_bytes -= size.min(self.lent_bytes);
         if size.is_power_of_two()
             && size >= CLASS_MIN
             && self.kept_bytes + size <= self.kept_max
@@ -81,6 +92,12 @@ impl Pool {
         self.lent
     }
 
+    /// Bytes of those that are out.
+    #[must_use]
+    pub const fn lent_bytes(&self) -> usize {
+        self.lent_bytes
+    }
+
     /// The most that were ever out at once.
     #[must_use]
     pub const fn lent_peak(&self) -> usize {
@@ -92,6 +109,12 @@ impl Pool {
     pub const fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
+}
+
+/// Bytes of the buffer that [`Pool::take`] lends for `room` bytes.
+#[must_use]
+pub const fn size_of_class(room: usize) -> usize {
+    if room < CLASS_MIN { CLASS_MIN } else { room.next_power_of_two() }
 }
 
 const fn class(size: usize) -> usize {
@@ -106,10 +129,10 @@ mod tests {
     fn a_buffer_that_was_given_back_is_lent_again() {
         let mut pool = Pool::new(1 << 20);
         let mut buffer = pool.take(3000);
-        assert_eq!(buffer.capacity(), 4096);
+        assert_eq!((buffer.capacity(), pool.lent_bytes()), (4096, 4096));
         buffer.extend(b"old");
         pool.give(buffer);
-        assert_eq!((pool.lent(), pool.kept_bytes()), (0, 4096));
+        assert_eq!((pool.lent(), pool.lent_bytes(), pool.kept_bytes()), (0, 0, 4096));
         let again = pool.take(4096);
         assert!(again.is_empty());
         assert_eq!((pool.lent(), pool.kept_bytes()), (1, 0));

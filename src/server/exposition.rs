@@ -79,6 +79,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         );
         page.gauge("batches_open", "Batches that some subscriber waits for.", ledger.open_batches() as u64);
         page.gauge("buffers_lent", "Buffers that hold something incomplete.", self.pool.lent() as u64);
+        page.gauge("buffers_lent_bytes", "Bytes of those buffers.", self.pool.lent_bytes() as u64);
         page.gauge("buffers_lent_peak", "The most buffers ever lent at once.", self.pool.lent_peak() as u64);
         page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
