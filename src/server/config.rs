@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::deflate;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
 use crate::net::socket::Address;
@@ -49,6 +50,8 @@ pub struct Config {
     pub drain: Nanos,
     /// Log lines that whoever writes the log had to drop: counted there, shown in `/metrics`.
     pub log_lines_dropped: Arc<AtomicU64>,
+    /// Compression.
+    pub deflate: deflate::Settings,
 }
 
 /// What happens to a subscriber whose queue is full.
@@ -95,6 +98,7 @@ impl Default for Config {
             overflow: Overflow::default(),
             drain: 5 * SECOND,
             log_lines_dropped: Arc::default(),
+            deflate: deflate::Settings::default(),
         }
     }
 }
@@ -149,6 +153,8 @@ impl Config {
         if self.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());
         }
+
+        self.deflate.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
             Some(name) => {

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod aftermath;
+pub(crate) mod deflated;
 mod peer;
 
 pub(crate) use peer::{BINARY, CLOSE, Frame, PING, PONG, Peer, TEXT, encode};
