@@ -7,6 +7,7 @@
 
 use super::connection::{Session, Stage};
 use super::limits::{LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
+use super::repeat::{Line, Repeated};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::Tick;
@@ -22,6 +23,10 @@ enum Halt {
     Sated,
     /// The peer's close frame came, with this code.
     Closed(Option<CloseCode>),
+    /// Its own message does not fit back into its socket.
+    Stalled,
+    /// Its stream is broken.
+    Reset,
     /// It broke the protocol.
     Broken(Violation),
 }
@@ -36,6 +41,13 @@ impl<N: Net, S: Service> Worker<N, S> {
                     connection.facts.undecoded = true;
                 }
             }
+            Halt::Stalled => {
+                if let Some(connection) = self.roster.get(id) {
+                    connection.facts.undecoded = true;
+                }
+                self.watch_stall(id);
+            }
+            Halt::Reset => self.doom(id, Departure::Reset),
             Halt::Closed(code) => self.heard_close(id, code),
             Halt::Broken(violation) => {
                 self.metrics.refusals.count("violation", violation.label());
@@ -46,7 +58,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
-        let Self { roster, service, hub, config, metrics, now, .. } = self;
+        let Self { net, roster, service, hub, config, metrics, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
         let mut is_open = connection.stage == Stage::Open;
@@ -64,14 +76,26 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Ok(Some(Event::Message { kind, payload })) => {
                     metrics.messages_in += 1;
                     let waiting = hub.topics.waiting_bytes();
+                    let mut line = Line {
+                        socket: &mut connection.socket,
+                        facts: &mut connection.facts,
+                        queue: &mut connection.queue,
+                    };
+                    let is_lent = line.lend(&mut hub.outbox, id, payload);
                     service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
                     // Whom the service has just closed it need not hear any more.
                     is_open = !hub.outbox.is_closing(id);
-                    if hub.topics.waiting_bytes() > waiting {
-                        connection.facts.publishes = true;
-                        if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
-                            return Halt::Sated;
+                    let publishes = hub.topics.waiting_bytes() > waiting;
+                    line.facts.publishes |= publishes;
+                    if is_lent && let Some(kind) = hub.outbox.repeated() {
+                        match line.repeat(net, metrics, kind, payload) {
+                            Repeated::Whole => {}
+                            Repeated::Queued => return Halt::Stalled,
+                            Repeated::Broken => return Halt::Reset,
                         }
+                    }
+                    if publishes && hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
+                        return Halt::Sated;
                     }
                 }
                 Ok(Some(Event::Ping(payload))) => hub.outbox.pong(id, payload),
