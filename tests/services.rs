@@ -27,6 +27,40 @@ fn echo_sends_back_what_it_hears() {
 }
 
 #[test]
+fn long_and_short_messages_come_back_in_their_order_also_to_a_peer_that_reads_late() {
+    let server = Server::start(&["--message-max", "1mi"]);
+    let mut peer = server.open("/echo");
+    let mut writer = peer.stream.try_clone().expect("a socket can be cloned");
+    // More than the buffers of the system hold on both ways, so that the server is made to wait.
+    let sizes = || [10, 16_384, 1 << 20, 3, 70_000, 16_383, 1 << 20, 0].into_iter().cycle().take(96);
+    let message = |n: usize, size: usize| vec![n as u8; size];
+    let sending = std::thread::spawn(move || {
+        for (n, size) in sizes().enumerate() {
+            let parts = [encode(true, BINARY, &message(n, size)), encode(true, common::PING, &[n as u8])];
+            writer.write_all(&parts.concat()).expect("the server reads");
+        }
+    });
+    let mut newest = None;
+    for (n, size) in sizes().enumerate() {
+        let frame = loop {
+            let frame = peer.read();
+            if frame.opcode != PONG {
+                break frame;
+            }
+            // Pongs may be left out (only the newest is owed), but they do not go backwards.
+            assert!(newest.replace(frame.payload[0]) < Some(frame.payload[0]));
+        };
+        assert!(
+            frame.payload == message(n, size),
+            "message {n}: {} bytes instead of {size}",
+            frame.payload.len()
+        );
+    }
+    sending.join().expect("everything was sent");
+    peer.close();
+}
+
+#[test]
 fn echo_joins_fragments_and_answers_pings_between_them() {
     let server = Server::start(&[]);
     let mut peer = server.open("/echo");

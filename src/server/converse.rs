@@ -10,6 +10,7 @@ use super::limits::{
     COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
     WAITING_BYTES_MAX,
 };
+use super::repeat::{Line, Repeated};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::Tick;
@@ -26,6 +27,10 @@ enum Halt {
     Sated,
     /// The peer's close frame came, with this code.
     Closed(Option<CloseCode>),
+    /// Its own message does not fit back into its socket.
+    Stalled,
+    /// Its stream is broken.
+    Reset,
     /// It broke the protocol.
     Broken(Violation),
 }
@@ -43,6 +48,13 @@ impl<N: Net, S: Service> Worker<N, S> {
                     connection.facts.undecoded = true;
                 }
             }
+            Halt::Stalled => {
+                if let Some(connection) = self.roster.get(id) {
+                    connection.facts.undecoded = true;
+                }
+                self.watch_stall(id);
+            }
+            Halt::Reset => self.doom(id, Departure::Reset),
             Halt::Closed(code) => self.heard_close(id, code),
             Halt::Broken(violation) => {
                 self.metrics.refusals.count("violation", violation.label());
@@ -53,7 +65,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
-        let Self { roster, service, hub, config, metrics, deflation, now, .. } = self;
+        let Self { net, roster, service, hub, config, metrics, deflation, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
         let mut is_open = connection.stage == Stage::Open;
@@ -76,13 +88,11 @@ impl<N: Net, S: Service> Worker<N, S> {
                         Err(violation) => return Halt::Broken(violation),
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => {
-                    hub.outbox.pong(id, payload);
-                    connection.facts.has_deadline &= !decoder.is_idle();
-                    continue;
-                }
                 // Any byte is a sign of life; a pong says nothing more.
-                Ok(Some(Event::Pong(_))) => {
+                Ok(Some(event @ (Event::Ping(_) | Event::Pong(_)))) => {
+                    if let Event::Ping(payload) = event {
+                        hub.outbox.pong(id, payload);
+                    }
                     connection.facts.has_deadline &= !decoder.is_idle();
                     continue;
                 }
@@ -91,17 +101,30 @@ impl<N: Net, S: Service> Worker<N, S> {
             metrics.messages_in += 1;
             connection.facts.has_deadline = false;
             let (waiting, answered) = (hub.topics.waiting_bytes(), hub.outbox.len());
+            let mut line = Line {
+                socket: &mut connection.socket,
+                facts: &mut connection.facts,
+                queue: &mut connection.queue,
+                is_raw: connection.dialect == Dialect::Raw,
+            };
+            let is_lent = line.lend(&mut hub.outbox, id, payload);
             service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
-            if connection.dialect != Dialect::Raw {
+            if !line.is_raw {
                 hub.outbox.weigh((hub.outbox.len() - answered) * (COMPRESS_WEIGHT - 1));
             }
             // Whom the service has just closed it need not hear any more.
             is_open = !hub.outbox.is_closing(id);
-            if hub.topics.waiting_bytes() > waiting {
-                connection.facts.publishes = true;
-                if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
-                    return Halt::Sated;
+            let publishes = hub.topics.waiting_bytes() > waiting;
+            line.facts.publishes |= publishes;
+            if is_lent && let Some(kind) = hub.outbox.repeated() {
+                match line.repeat(net, metrics, kind, payload) {
+                    Repeated::Whole => {}
+                    Repeated::Queued => return Halt::Stalled,
+                    Repeated::Broken => return Halt::Reset,
                 }
+            }
+            if publishes && hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
+                return Halt::Sated;
             }
         }
     }

@@ -117,3 +117,7 @@ pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// A connection with its socket, its decoder and its queue, in bytes: three cache lines and a bit.
 pub const CONNECTION_BYTES_MAX: usize = 208;
+
+/// A message that goes back as it came is not copied from this length on: below, one copy costs less than a second buffer
+/// in the system call.
+pub const LENT_BYTES_MIN: usize = 16 << 10;
