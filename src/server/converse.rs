@@ -10,7 +10,7 @@ use super::limits::{
     COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
     WAITING_BYTES_MAX,
 };
-use super::repeat::{Line, Repeated};
+use super::repeat::Line;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::Tick;
@@ -20,7 +20,7 @@ use crate::service::{Ctx, Departure, Service};
 use crate::ws::{CloseCode, Cursor, Event, Violation};
 
 /// Why decoding stopped.
-enum Halt {
+pub(super) enum Halt {
     /// Everything has been decoded.
     Hungry,
     /// Enough for this turn.
@@ -116,12 +116,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             is_open = !hub.outbox.is_closing(id);
             let publishes = hub.topics.waiting_bytes() > waiting;
             line.facts.publishes |= publishes;
-            if is_lent && let Some(kind) = hub.outbox.repeated() {
-                match line.repeat(net, metrics, kind, payload) {
-                    Repeated::Whole => {}
-                    Repeated::Queued => return Halt::Stalled,
-                    Repeated::Broken => return Halt::Reset,
-                }
+            if is_lent
+                && let Some(kind) = hub.outbox.repeated()
+                && let Err(halt) = line.repeat(net, metrics, kind, payload)
+            {
+                return halt;
             }
             if publishes && hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
                 return Halt::Sated;

@@ -9,6 +9,7 @@
 use std::io;
 
 use super::connection::Facts;
+use super::converse::Halt;
 use super::deliver::BROKEN;
 use super::limits::LENT_BYTES_MIN;
 use super::metrics::Metrics;
@@ -18,16 +19,6 @@ use crate::hub::frame::Frame;
 use crate::hub::outbox::Outbox;
 use crate::net::Net;
 use crate::ws::{Kind, encode_header};
-
-/// What became of a message that went back.
-pub(super) enum Repeated {
-    /// The socket took it whole.
-    Whole,
-    /// What the socket did not take has been queued.
-    Queued,
-    /// The stream is broken.
-    Broken,
-}
 
 /// The parts of a connection that writing touches.
 pub(super) struct Line<'c, K> {
@@ -50,14 +41,14 @@ impl<K> Line<'_, K> {
         may
     }
 
-    /// Writes `payload` as a message.
+    /// Writes `payload` as a message. What the socket does not take is queued, and nothing more decoded for now.
     pub(super) fn repeat<N: Net<Socket = K>>(
         &mut self,
         net: &mut N,
         metrics: &mut Metrics,
         kind: Kind,
         payload: &[u8],
-    ) -> Repeated {
+    ) -> Result<(), Halt> {
         let (header, len) = encode_header(kind.opcode(), true, payload.len() as u64, None);
         let header = &header[..len];
         let gone = loop {
@@ -70,14 +61,14 @@ impl<K> Line<'_, K> {
             }
         };
         if gone == BROKEN {
-            return Repeated::Broken;
+            return Err(Halt::Reset);
         }
         metrics.bytes_out += gone as u64;
         if gone == len + payload.len() {
-            return Repeated::Whole;
+            return Ok(());
         }
         self.facts.blocked = true;
         self.queue.push(Frame::rest([header, payload], gone), 0);
-        Repeated::Queued
+        Err(Halt::Stalled)
     }
 }
