@@ -51,7 +51,7 @@ enum Part {
     Counted(u64),
     /// The digits of a chunk's size.
     Size { size: u64, digits: u8 },
-    /// White space behind the size: an extension or the line's end has to follow, or two readers could see two sizes.
+    /// White space behind the size: more of it, an extension or the line's end may follow.
     Blank { size: u64 },
     /// Extensions behind the size.
     Extension { size: u64 },
@@ -161,10 +161,10 @@ impl BodyReader {
                 Part::SizeEnd { size }
             }
             // RFC 9112 §7.1.1: extensions begin with a semicolon, white space before it is to be tolerated.
-            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Size { size, .. } | Part::Blank { size }, b' ' | b'\t') => {
                 self.extra(Part::Blank { size })?
             }
+            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Extension { size }, _) if super::is_value_byte(byte) => {
                 self.extra(Part::Extension { size })?
             }

@@ -306,7 +306,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = Tick::of(self.now).after(KEEP_ALIVE);
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
-            // A next one that does not come in time is told so, body and all.
+            // What comes next may be no request at all, and its refusal has a body.
             connection.facts.asks_head = false;
             connection.deadline = deadline;
         }
