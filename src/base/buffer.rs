@@ -9,6 +9,7 @@
 //!
 //! Invariant: `filled <= capacity`.
 
+use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
@@ -140,6 +141,17 @@ impl Buffer {
             larger[..self.filled].copy_from_slice(self.filled());
             self.bytes = larger;
         }
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.extend(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@
 //! byte of it is read; memory follows bytes received, never bytes announced; results do not depend on how the
 //! stream was cut.
 
+use std::io::Write;
+
 use super::Refusal;
 
 /// Where a body ends.
@@ -49,7 +51,7 @@ enum Part {
     Counted(u64),
     /// The digits of a chunk's size.
     Size { size: u64, digits: u8 },
-    /// White space behind the size: an extension or the line's end has to follow, or two readers could see two sizes.
+    /// White space behind the size: more of it, an extension or the line's end may follow.
     Blank { size: u64 },
     /// Extensions behind the size.
     Extension { size: u64 },
@@ -92,12 +94,15 @@ impl BodyReader {
         matches!(self.part, Part::Done)
     }
 
-    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`. Gives how many
+    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`, which is memory. Gives how many
     /// bytes were taken and whether the body is complete; bytes behind it are left for the next request.
     ///
     /// # Errors
     /// The chunks are malformed or exceed a bound. The reader is of no use afterwards.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Refusal> {
+    ///
+    /// # Panics
+    /// If `out` fails, which memory does not.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(usize, bool), Refusal> {
         let mut rest = bytes;
         while let ([first, after @ ..], false) = (rest, self.is_done()) {
             rest = match self.part {
@@ -128,11 +133,11 @@ impl BodyReader {
         missing: u64,
         more: fn(u64) -> Part,
         end: Part,
-        out: &mut Vec<u8>,
+        out: &mut impl Write,
     ) -> &'b [u8] {
         let count = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
         let (data, rest) = bytes.split_at(count);
-        out.extend_from_slice(data);
+        out.write_all(data).expect("writing to memory cannot fail");
         let missing = missing - count as u64;
         self.part = if missing == 0 { end } else { more(missing) };
         rest
@@ -156,10 +161,10 @@ impl BodyReader {
                 Part::SizeEnd { size }
             }
             // RFC 9112 §7.1.1: extensions begin with a semicolon, white space before it is to be tolerated.
-            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Size { size, .. } | Part::Blank { size }, b' ' | b'\t') => {
                 self.extra(Part::Blank { size })?
             }
+            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Extension { size }, _) if super::is_value_byte(byte) => {
                 self.extra(Part::Extension { size })?
             }

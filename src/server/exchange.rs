@@ -226,13 +226,13 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Publishes what was posted and says to how many.
     fn publish_posted(&mut self, id: ConnId, posting: &Posting) -> Reaction {
         let kind = if posting.is_text { Kind::Text } else { Kind::Binary };
-        if posting.is_text && std::str::from_utf8(&posting.body).is_err() {
+        if posting.is_text && std::str::from_utf8(posting.body.filled()).is_err() {
             let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
             return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
         }
         let topic = self.service.channel_topic(&posting.channel).and_then(|name| self.hub.topics.find(&name));
         let subscribers = match topic {
-            Some(topic) => self.hub.publish(topic, kind, &posting.body, ConnId::NONE, self.now),
+            Some(topic) => self.hub.publish(topic, kind, posting.body.filled(), ConnId::NONE, self.now),
             None => 0,
         };
         let answer =
@@ -318,7 +318,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = Tick::of(self.now).after(KEEP_ALIVE);
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
-            // A next one that does not come in time is told so, body and all.
+            // What comes next may be no request at all, and its refusal has a body.
             connection.facts.asks_head = false;
             connection.deadline = deadline;
         }
