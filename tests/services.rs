@@ -8,7 +8,7 @@
 mod common;
 
 use common::{BINARY, Frame, GOOD, PONG, Peer, Response, Server, TEXT, encode, upgrade_with, wait_for};
-use std::io::{Read, Write};
+use std::io::Write;
 
 #[test]
 fn echo_sends_back_what_it_hears() {
@@ -354,34 +354,6 @@ fn stats_and_metrics_count() {
     let before = open(&server);
     peers.into_iter().for_each(Peer::close);
     wait_for("the numbers to move", || (open(&server) != before).then_some(()));
-}
-
-#[test]
-fn a_body_that_nobody_asked_for_is_not_the_next_request() {
-    let server = Server::start(&[]);
-    let mut stream = server.connect();
-    let hidden = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
-    let request =
-        format!("GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
-    stream.write_all(request.as_bytes()).expect("the server reads");
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers).expect("the server ends the connection");
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
-    assert!(answers.contains("Connection: close"));
-}
-
-#[test]
-fn a_refusal_of_head_has_no_body() {
-    let server = Server::start(&[]);
-    for target in ["/nowhere", "/broadcast"] {
-        let mut stream = server.connect();
-        stream
-            .write_all(format!("HEAD {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
-            .expect("the server reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("the server ends the connection");
-        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
-    }
 }
 
 #[test]

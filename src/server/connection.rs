@@ -130,7 +130,7 @@ pub struct Posting {
     /// Finds the end of the body.
     pub reader: BodyReader,
     /// What has come of it.
-    pub body: Vec<u8>,
+    pub body: Buffer,
     /// Where it is to be published.
     pub channel: String,
     /// `text/*` becomes a text message.
