@@ -4,12 +4,14 @@
 //! ten thousand half-received messages do not mean ten thousand fresh allocations and page faults.
 //!
 //! Invariants: what waits on the shelf never exceeds `kept_max`; what has not been needed for a while is let
-//! go ([`trim`](Pool::trim)), so that memory falls back after a burst.
+//! go ([`trim`](Pool::trim)), a bounded number at a time, so that memory falls back after a burst.
 
 use super::buffer::Buffer;
 
 /// The smallest class: most remainders are a cut header or a small message.
 const CLASS_MIN: usize = 256;
+/// Buffers freed in one [`trim`](Pool::trim): each is a system call, and others wait meanwhile.
+const TRIMMED_MAX: usize = 1024;
 /// Classes from 256 B to 128 MiB; larger ones are not kept.
 const CLASSES: usize = 20;
 
@@ -70,14 +72,18 @@ impl Pool {
         }
     }
 
-    /// Frees what lay idle since the last call: called once a second, a burst is forgotten two seconds later.
+    /// Frees what lay idle since the last call, [`TRIMMED_MAX`] buffers at most: called once a second, a burst is
+    /// forgotten a few seconds later.
     pub fn trim(&mut self) {
         let keep = self.kept_bytes - self.idle_bytes.min(self.kept_bytes);
+        let mut left = TRIMMED_MAX;
         for shelf in self.shelves.iter_mut().rev() {
             while self.kept_bytes > keep
+                && left > 0
                 && let Some(buffer) = shelf.pop()
             {
                 self.kept_bytes -= buffer.capacity();
+                left -= 1;
             }
             if shelf.is_empty() {
                 *shelf = Vec::new();

@@ -73,7 +73,7 @@ pub const KEEP_ALIVE: Nanos = 60 * SECOND;
 /// (`stentor_stalls_total`)
 pub const STALL: Nanos = 500 * MILLI;
 
-/// Buffers kept for the next incomplete message, in bytes; what is not needed is freed within two seconds.
+/// Buffers kept for the next incomplete message, in bytes; what is not needed is freed within seconds.
 pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Buffers lent for incomplete messages, in bytes: beyond, one that a large message has left nearly empty is exchanged
