@@ -3,8 +3,9 @@
 //! Every flag has an environment variable. What belongs together in the help has a file of its own, with its flags,
 //! its part of [`Config`] and the lines by which `--check` prints it.
 //!
-//! Invariant: what `--check` prints are flags that bring about the same settings.
+//! Invariant: what `--check` prints are flags that bring about the same settings, secrets left out.
 
+mod admission;
 mod units;
 
 use clap::{Parser, ValueEnum};
@@ -80,6 +81,8 @@ pub(crate) struct Options {
     /// Checks the settings, prints their effective values and exits.
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    admission: admission::AdmissionFlags,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -135,6 +138,7 @@ impl Options {
         config.ws.frame_max = self.message_max;
         config.ws.message_max = self.message_max;
         config.ws.fragments_max = self.fragments_max;
+        self.admission.apply(&mut config);
         config
     }
 }
@@ -161,6 +165,7 @@ pub(crate) fn effective(config: &Config) -> String {
         format!("overflow {}", config.overflow.name()),
         format!("drain {}", time(config.drain)),
     ]);
+    lines.extend(admission::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

@@ -80,6 +80,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);
         self.metrics.accepted += 1;
+        self.place(id);
         self.warn_if_crowded();
         // The request has often arrived with the connection; the first edge may have been before we registered.
         self.list_readable(id);

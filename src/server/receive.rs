@@ -19,6 +19,7 @@ use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::Net;
+use crate::net::proxy::Wrong;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
@@ -111,6 +112,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.facts.readable = is_full || connection.facts.closed;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
+                if self.gate.is_awaited(id) {
+                    self.place(id);
+                }
                 Arrival::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -118,7 +122,14 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Arrival::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
-            Err(_) => Arrival::Broken,
+            Err(error) => {
+                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Wrong>());
+                if let Some(wrong) = inner {
+                    self.metrics.refusals.count("proxy", wrong.label());
+                    self.doom(id, Departure::Refused);
+                }
+                Arrival::Broken
+            }
         }
     }
 
