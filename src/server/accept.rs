@@ -8,6 +8,7 @@
 
 use std::io;
 
+use super::admission::addresses::Verdict;
 use super::connection::Connection;
 use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, OVER_MAX};
 use super::worker::Worker;
@@ -71,16 +72,19 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn welcome(&mut self, socket: N::Socket) {
+        let verdict = self.gate.place(self.roster.next_id(), || self.net.peer(&socket));
+        if verdict == Verdict::Full {
+            return self.turn_away(socket);
+        }
         let now = Tick::of(self.now);
         let mut connection = Connection::new(socket, self.roster.next_id().serial, now);
         connection.facts.has_deadline = true;
         // Who has a place keeps it, whoever comes after.
-        connection.facts.over = self.roster.len() >= self.connections_max;
+        connection.facts.over = verdict == Verdict::Over || self.roster.len() >= self.connections_max;
         connection.deadline = now.after(self.config.handshake_timeout);
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);
         self.metrics.accepted += 1;
-        self.place(id);
         self.warn_if_crowded();
         // The request has often arrived with the connection; the first edge may have been before we registered.
         self.list_readable(id);

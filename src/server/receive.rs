@@ -113,7 +113,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
                 if self.gate.is_awaited(id) {
-                    self.place(id);
+                    self.introduce(id);
                 }
                 Arrival::Bytes(n)
             }

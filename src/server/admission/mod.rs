@@ -187,6 +187,22 @@ impl Gate {
         !self.awaited.is_empty() && self.awaited.contains(&id)
     }
 
+    /// Gives `id` a place under its address, if addresses are limited and the address is known. Who is one too many is
+    /// told so by HTTP, like whoever comes when all places are taken, unless many wait to be told.
+    pub(super) fn place(&mut self, id: ConnId, peer: impl FnOnce() -> Peer) -> Verdict {
+        let Some(addresses) = &mut self.addresses else { return Verdict::In };
+        let peer = peer();
+        if peer == Peer::Awaited {
+            self.awaited.insert(id);
+        } else {
+            self.awaited.remove(&id);
+        }
+        match peer {
+            Peer::Ip(address) => addresses.enter(id, address.ip()),
+            Peer::Local | Peer::Unknown | Peer::Awaited => Verdict::In,
+        }
+    }
+
     /// Forgets `id`.
     pub(super) fn leave(&mut self, id: ConnId) {
         self.awaited.remove(&id);
@@ -201,28 +217,10 @@ impl Gate {
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
-    /// Counts the address of `id`, if addresses are limited. Who is one too many is told so by HTTP like whoever comes
-    /// when all places are taken; when many such wait already to be told, it is closed without a word.
-    pub(super) fn place(&mut self, id: ConnId) {
-        let (Some(addresses), Some(connection)) = (&mut self.gate.addresses, self.roster.get(id)) else {
-            return;
-        };
-        let ip = match self.net.peer(&connection.socket) {
-            Peer::Ip(address) => address.ip(),
-            Peer::Local | Peer::Unknown => {
-                self.gate.awaited.remove(&id);
-                return;
-            }
-            Peer::Awaited => {
-                self.gate.awaited.insert(id);
-                return;
-            }
-        };
-        self.gate.awaited.remove(&id);
-        if connection.facts.over {
-            return;
-        }
-        match addresses.enter(id, ip) {
+    /// A proxy has perhaps said whom `id` is: the address is counted now.
+    pub(super) fn introduce(&mut self, id: ConnId) {
+        let Some(connection) = self.roster.get(id) else { return };
+        match self.gate.place(id, || self.net.peer(&connection.socket)) {
             Verdict::In => {}
             Verdict::Over => connection.facts.over = true,
             Verdict::Full => {
@@ -230,6 +228,14 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.doom(id, Departure::Refused);
             }
         }
+    }
+
+    /// Closes a newcomer without a word.
+    pub(super) fn turn_away(&mut self, socket: N::Socket) {
+        self.metrics.accepted += 1;
+        self.metrics.refusals.count("accept", "address_full");
+        self.metrics.departed(Departure::Refused);
+        self.net.close(socket);
     }
 
     /// Whether the peer may come in: as a WebSocket, or as one who publishes.
