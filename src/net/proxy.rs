@@ -13,6 +13,7 @@
 //! the length announced; how the header was cut makes no difference.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
@@ -64,6 +65,12 @@ pub enum Wrong {
 }
 
 impl Wrong {
+    /// The metric label, if `error` says that a proxy's header was wrong.
+    #[must_use]
+    pub fn label_of(error: &io::Error) -> Option<&'static str> {
+        error.get_ref()?.downcast_ref::<Self>().map(|wrong| wrong.label())
+    }
+
     /// The metric label.
     #[must_use]
     pub const fn label(self) -> &'static str {

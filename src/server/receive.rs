@@ -35,7 +35,7 @@ enum Arrival {
     /// The peer has ended its side.
     End,
     /// The stream broke.
-    Broken,
+    Broken(Departure),
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
@@ -122,15 +122,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Arrival::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
-            Err(error) => {
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Wrong>());
-                if let Some(wrong) = inner {
-                    self.metrics.refusals.count("proxy", wrong.label());
-                    self.doom(id, Departure::Refused);
-                }
-                Arrival::Broken
-            }
+            Err(error) => Arrival::Broken(self.broken(id, &error)),
         }
+    }
+
+    /// How a peer departs whose socket failed with `error`.
+    fn broken(&mut self, id: ConnId, error: &io::Error) -> Departure {
+        let Some(label) = Wrong::label_of(error) else { return Departure::Reset };
+        self.metrics.refusals.count("proxy", label);
+        tracing::debug!(connection = id.serial, %error, "a proxy does not say for whom it speaks");
+        Departure::Refused
     }
 
     /// Deals with what a read found: in `held` if the connection holds something, else at the front of `fresh`.
@@ -153,9 +154,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.keep(id, held, None);
                 self.ended(id);
             }
-            Arrival::Broken => {
+            Arrival::Broken(why) => {
                 self.keep(id, held, None);
-                self.doom(id, Departure::Reset);
+                self.doom(id, why);
             }
         }
     }
