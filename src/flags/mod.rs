@@ -3,8 +3,9 @@
 //! Every flag has an environment variable. What belongs together in the help has a file of its own, with its flags,
 //! its part of [`Config`] and the lines by which `--check` prints it.
 //!
-//! Invariant: what `--check` prints are flags that bring about the same settings.
+//! Invariant: what `--check` prints are flags that bring about the same settings, secrets left out.
 
+mod admission;
 mod deflate;
 mod process;
 mod units;
@@ -86,6 +87,8 @@ pub(crate) struct Options {
     /// Checks the settings, prints their effective values and exits.
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    admission: admission::AdmissionFlags,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -143,6 +146,7 @@ impl Options {
         config.ws.fragments_max = self.fragments_max;
         self.process.apply(&mut config);
         self.deflate.apply(&mut config);
+        self.admission.apply(&mut config);
         config
     }
 }
@@ -168,6 +172,7 @@ pub(crate) fn effective(config: &Config) -> String {
     ]);
     lines.extend(process::effective(config));
     lines.extend(deflate::effective(config));
+    lines.extend(admission::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

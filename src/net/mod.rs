@@ -12,10 +12,13 @@
 
 pub mod limits;
 pub mod os;
+pub mod proxy;
 pub mod signals;
 pub mod socket;
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::ConnId;
@@ -49,10 +52,14 @@ pub trait Net {
     /// now; others (`ECONNABORTED` …) concern only the peer that was to be accepted.
     fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<Self::Socket>;
 
+    /// Whom `socket` is connected to, as far as is known now.
+    fn peer(&self, socket: &Self::Socket) -> Peer;
+
     /// Reads into `into`; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there; any other ends the connection.
+    /// `WouldBlock` when nothing is there; any other ends the connection. One that holds a [`proxy::Wrong`] says what the
+    /// peer did wrong before its first byte.
     fn recv(&mut self, socket: &mut Self::Socket, into: &mut [u8]) -> io::Result<usize>;
 
     /// Writes from `bytes`, as much as the socket takes.
@@ -95,6 +102,30 @@ pub enum Ready {
     },
     /// The process was told something.
     Signal(Signal),
+}
+
+/// Whom a socket is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A client with this address; behind a proxy, the address that the proxy told.
+    Ip(SocketAddr),
+    /// A client on this machine, or on the proxy's, through a Unix socket.
+    Local,
+    /// A proxy that has not yet said for whom it speaks; it will be known when bytes have been received.
+    Awaited,
+    /// The system does not say: the peer is gone already.
+    Unknown,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Local => f.write_str("unix"),
+            Self::Awaited => f.write_str("proxy"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// What a signal asks of the server.

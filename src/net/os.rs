@@ -6,17 +6,20 @@
 //! Invariant: tokens from `TOKEN_LISTENER` up are listeners, `TOKEN_SIGNAL` is the signal pipe, all others
 //! are the bits of a [`ConnId`].
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::proxy::{Claim, Proxies, ProxyHeader};
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
-use super::{Net, Ready};
+use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 
@@ -33,7 +36,22 @@ pub struct OsNet {
     listeners: Vec<Listener>,
     signals: Option<SignalSource>,
     random: fastrand::Rng,
+    /// The permissions of the files of Unix sockets.
+    unix_mode: u32,
+    /// Who must tell for whom it speaks.
+    proxies: Proxies,
+    /// Connections of proxies, by descriptor.
+    introductions: HashMap<RawFd, Introduction>,
 }
+
+/// How far a proxy has come in saying for whom it speaks.
+enum Introduction {
+    Arriving(Box<ProxyHeader>),
+    Made(Peer),
+}
+
+/// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
+pub const UNIX_MODE: u32 = 0o600;
 
 /// A connected socket of either kind, eight bytes.
 #[derive(Debug)]
@@ -56,7 +74,22 @@ impl OsNet {
             listeners: Vec::new(),
             signals: None,
             random: fastrand::Rng::new(),
+            unix_mode: UNIX_MODE,
+            proxies: Proxies::default(),
+            introductions: HashMap::new(),
         })
+    }
+
+    /// Gives the files of Unix sockets that are listened on from now on these permissions.
+    #[must_use]
+    pub fn with_unix_mode(self, unix_mode: u32) -> Self {
+        Self { unix_mode, ..self }
+    }
+
+    /// Has connections of these proxies begin with a [`ProxyHeader`].
+    #[must_use]
+    pub fn with_proxies(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Listens on `address` and returns the address that was bound (its port, if 0 was asked for).
@@ -74,7 +107,7 @@ impl OsNet {
                 (Listener::Tcp(listener), Address::Tcp(bound))
             }
             Address::Unix(path) => {
-                let mut listener = listen_unix(path)?;
+                let mut listener = listen_unix(path, self.unix_mode, backlog)?;
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 (Listener::Unix(listener, path.clone()), address.clone())
             }
@@ -90,6 +123,50 @@ impl OsNet {
     pub fn watch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(SignalSource::new(self.poll.registry(), Token(TOKEN_SIGNAL as usize))?);
         Ok(())
+    }
+}
+
+impl OsNet {
+    /// Reads what a proxy says first. Returns false if it ended the stream instead of saying it all.
+    fn is_introduced(&mut self, socket: &mut OsSocket) -> io::Result<bool> {
+        let Some(introduction) = self.introductions.get_mut(&socket.descriptor()) else { return Ok(true) };
+        let Introduction::Arriving(header) = introduction else { return Ok(true) };
+        loop {
+            // From the stream itself, also where TLS is to follow.
+            let n = match socket {
+                OsSocket::Tcp(stream) => stream.read(header.room())?,
+                OsSocket::Unix(stream) => stream.read(header.room())?,
+            };
+            if n == 0 {
+                return Ok(false);
+            }
+            let claim = header.fill(n).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
+            let peer = match claim {
+                None => continue,
+                Some(Claim::Client(address)) => Peer::Ip(address),
+                Some(Claim::LocalClient) => Peer::Local,
+                Some(Claim::Itself) => socket.peer(),
+            };
+            *introduction = Introduction::Made(peer);
+            return Ok(true);
+        }
+    }
+}
+
+impl OsSocket {
+    fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Who is at the other end of the stream itself.
+    fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
+            Self::Unix(_) => Peer::Local,
+        }
     }
 }
 
@@ -141,22 +218,37 @@ impl Net for OsNet {
         };
         let token = Token(id.to_bits() as usize);
         let both = Interest::READABLE | Interest::WRITABLE;
-        match listener {
+        let (socket, is_proxy) = match listener {
             Listener::Tcp(listener) => {
-                let (mut stream, _) = listener.accept()?;
+                let (mut stream, from) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
-                Ok(OsSocket::Tcp(stream))
+                (OsSocket::Tcp(stream), self.proxies.has(from.ip()))
             }
             Listener::Unix(listener, _) => {
                 let (mut stream, _) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
-                Ok(OsSocket::Unix(stream))
+                (OsSocket::Unix(stream), self.proxies.has_unix())
             }
+        };
+        if is_proxy {
+            self.introductions.insert(socket.descriptor(), Introduction::Arriving(Box::default()));
+        }
+        Ok(socket)
+    }
+
+    fn peer(&self, socket: &OsSocket) -> Peer {
+        match self.introductions.get(&socket.descriptor()) {
+            Some(Introduction::Arriving(_)) => Peer::Awaited,
+            Some(Introduction::Made(peer)) => *peer,
+            None => socket.peer(),
         }
     }
 
     #[inline]
     fn recv(&mut self, socket: &mut OsSocket, into: &mut [u8]) -> io::Result<usize> {
+        if !self.introductions.is_empty() && !self.is_introduced(socket)? {
+            return Ok(0);
+        }
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
@@ -187,6 +279,9 @@ impl Net for OsNet {
     }
 
     fn close(&mut self, socket: OsSocket) {
+        if !self.introductions.is_empty() {
+            self.introductions.remove(&socket.descriptor());
+        }
         drop(socket);
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::admission;
 use super::deflate;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
@@ -52,6 +53,8 @@ pub struct Config {
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Compression.
     pub deflate: deflate::Settings,
+    /// Who may come in.
+    pub admission: admission::Settings,
 }
 
 /// What happens to a subscriber whose queue is full.
@@ -99,6 +102,7 @@ impl Default for Config {
             drain: 5 * SECOND,
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
+            admission: admission::Settings::default(),
         }
     }
 }
@@ -155,6 +159,7 @@ impl Config {
         }
 
         self.deflate.check()?;
+        self.admission.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
             Some(name) => {

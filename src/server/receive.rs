@@ -22,6 +22,7 @@ use crate::base::mutation::{Mutation, is_made};
 use crate::base::pool::{Pool, size_of_class};
 use crate::base::tick::Tick;
 use crate::net::Net;
+use crate::net::proxy::Wrong;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
@@ -37,7 +38,7 @@ enum Arrival {
     /// The peer has ended its side.
     End,
     /// The stream broke.
-    Broken,
+    Broken(Departure),
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
@@ -119,6 +120,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.facts.readable = is_full || connection.facts.closed;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
+                if self.gate.is_awaited(id) {
+                    self.introduce(id);
+                }
                 Arrival::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -126,8 +130,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Arrival::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
-            Err(_) => Arrival::Broken,
+            Err(error) => Arrival::Broken(self.broken(id, &error)),
         }
+    }
+
+    /// How a peer departs whose socket failed with `error`.
+    fn broken(&mut self, id: ConnId, error: &io::Error) -> Departure {
+        let Some(label) = Wrong::label_of(error) else { return Departure::Reset };
+        self.metrics.refusals.count("proxy", label);
+        tracing::debug!(connection = id.serial, %error, "a proxy does not say for whom it speaks");
+        Departure::Refused
     }
 
     /// Reads into `buffer` from a connection that holds nothing: a little, which is nearly always all there is, and if
@@ -166,7 +178,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         match arrival {
             Arrival::Bytes(_) | Arrival::Nothing => {}
             Arrival::End => self.ended(id),
-            Arrival::Broken => self.doom(id, Departure::Reset),
+            Arrival::Broken(why) => self.doom(id, why),
         }
     }
 

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 
+use super::admission::Gate;
 use super::config::Config;
 use super::limits::DESCRIPTORS_RESERVED;
 use super::worker::Worker;
@@ -104,7 +105,13 @@ impl<S: Service> Builder<S> {
             )));
         }
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
-        let mut net = OsNet::new().map_err(failed)?;
+        let mut gate = Gate::new(&config.admission);
+        gate.read_token_file().map_err(Failure)?;
+        for warning in config.admission.warnings(&config.listen) {
+            tracing::warn!("{warning}");
+        }
+        let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
+        let mut net = net.with_proxies(config.admission.proxies.clone());
         net.watch_signals().map_err(failed)?;
         let mut addresses = Vec::new();
         for address in &config.listen {
@@ -117,7 +124,8 @@ impl<S: Service> Builder<S> {
                 }
             }
         }
-        let worker = Worker::new(net, self.service, config, connections_max);
+        let mut worker = Worker::new(net, self.service, config, connections_max);
+        worker.gate = gate;
         Ok(Server { worker, addresses, descriptors, connections_max })
     }
 
