@@ -5,6 +5,7 @@
 //!
 //! Invariant: what `--check` prints are flags that bring about the same settings.
 
+mod tls;
 mod units;
 
 use clap::{Parser, ValueEnum};
@@ -26,6 +27,8 @@ pub(crate) struct Options {
         env = "STENTOR_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:9001",
+        // Who asks for TLS alone does not get a port without it.
+        default_value_if("tls_listen", clap::builder::ArgPredicate::IsPresent, None),
         value_delimiter = ','
     )]
     listen: Vec<Address>,
@@ -80,6 +83,8 @@ pub(crate) struct Options {
     /// Checks the settings, prints their effective values and exits.
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    tls: tls::TlsOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -135,6 +140,7 @@ impl Options {
         config.ws.frame_max = self.message_max;
         config.ws.message_max = self.message_max;
         config.ws.fragments_max = self.fragments_max;
+        self.tls.apply(&mut config);
         config
     }
 }
@@ -161,6 +167,7 @@ pub(crate) fn effective(config: &Config) -> String {
         format!("overflow {}", config.overflow.name()),
         format!("drain {}", time(config.drain)),
     ]);
+    lines.extend(tls::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

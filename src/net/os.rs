@@ -14,8 +14,10 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::identity::Identity;
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
+use super::tls::{SCRATCH_BYTES, TlsSocket};
 use super::{Net, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -33,15 +35,20 @@ pub struct OsNet {
     listeners: Vec<Listener>,
     signals: Option<SignalSource>,
     random: fastrand::Rng,
+    identity: Option<Identity>,
+    /// Where records are read to; empty without TLS.
+    scratch: Vec<u8>,
 }
 
-/// A connected socket of either kind, eight bytes.
+/// A connected socket of any kind, sixteen bytes.
 #[derive(Debug)]
 pub enum OsSocket {
     /// TCP over IPv4 or IPv6.
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsSocket>),
 }
 
 impl OsNet {
@@ -56,6 +63,8 @@ impl OsNet {
             listeners: Vec::new(),
             signals: None,
             random: fastrand::Rng::new(),
+            identity: None,
+            scratch: Vec::new(),
         })
     }
 
@@ -81,6 +90,27 @@ impl OsNet {
         };
         self.listeners.push(listener);
         Ok(bound)
+    }
+
+    /// Listens on `address` for those who speak TLS, as [`listen`](Self::listen) does for those who do not. They are
+    /// shown the certificate of `identity`, which all such listeners share.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_tls(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
+        let bound = self.listen(address, backlog)?;
+        match self.listeners.pop() {
+            Some(Listener::Tcp(listener)) => self.listeners.push(Listener::Tls(listener)),
+            Some(other) => self.listeners.push(other),
+            None => {}
+        }
+        Ok(bound)
+    }
+
+    /// Who we are to those who speak TLS, from now on.
+    pub fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.scratch = vec![0; SCRATCH_BYTES];
     }
 
     /// Has SIGTERM, SIGINT and SIGHUP arrive as [`Ready::Signal`].
@@ -147,6 +177,12 @@ impl Net for OsNet {
                 self.poll.registry().register(&mut stream, token, both)?;
                 Ok(OsSocket::Tcp(stream))
             }
+            Listener::Tls(listener) => {
+                let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let (mut stream, _) = listener.accept()?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                Ok(OsSocket::Tls(Box::new(TlsSocket::new(stream, identity.config())?)))
+            }
             Listener::Unix(listener, _) => {
                 let (mut stream, _) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
@@ -160,6 +196,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
+            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, into),
         }
     }
 
@@ -168,6 +205,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write(bytes),
             OsSocket::Unix(stream) => stream.write(bytes),
+            OsSocket::Tls(tls) => tls.send(&[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -175,6 +213,23 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write_vectored(slices),
             OsSocket::Unix(stream) => stream.write_vectored(slices),
+            OsSocket::Tls(tls) => tls.send(slices),
+        }
+    }
+
+    #[inline]
+    fn has_ended(&self, socket: &OsSocket) -> bool {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
+            OsSocket::Tls(tls) => tls.has_ended(),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, socket: &mut OsSocket) -> io::Result<()> {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => Ok(()),
+            OsSocket::Tls(tls) => tls.flush(),
         }
     }
 
@@ -183,11 +238,20 @@ impl Net for OsNet {
         let _ = match socket {
             OsSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             OsSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            OsSocket::Tls(tls) => tls.finish(),
         };
     }
 
-    fn close(&mut self, socket: OsSocket) {
+    fn close(&mut self, mut socket: OsSocket) {
+        if let OsSocket::Tls(tls) = &mut socket {
+            // A stream that ends without `close_notify` looks cut off to the peer; one that is broken cannot be told.
+            let _ = tls.finish();
+        }
         drop(socket);
+    }
+
+    fn reload(&mut self) -> Result<Option<String>, String> {
+        self.identity.as_mut().map(Identity::reload).transpose()
     }
 
     fn stop_listening(&mut self) {

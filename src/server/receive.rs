@@ -19,6 +19,7 @@ use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::Net;
+use crate::net::tls::Refused;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
@@ -34,7 +35,7 @@ enum Arrival {
     /// The peer has ended its side.
     End,
     /// The stream broke.
-    Broken,
+    Broken(Departure),
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
@@ -108,6 +109,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             Ok(n) => {
                 let is_full = n == room.len();
                 connection.last_heard = Tick::of(self.now);
+                connection.facts.closed |= self.net.has_ended(&connection.socket);
                 connection.facts.readable = is_full || connection.facts.closed;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
@@ -118,8 +120,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Arrival::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
-            Err(_) => Arrival::Broken,
+            Err(error) => Arrival::Broken(self.broken(id, &error)),
         }
+    }
+
+    /// How a peer departs whose socket failed with `error`.
+    fn broken(&mut self, id: ConnId, error: &io::Error) -> Departure {
+        let Some(label) = Refused::label_of(error) else { return Departure::Reset };
+        self.metrics.refusals.count("tls", label);
+        tracing::debug!(connection = id.serial, %error, "no TLS with a peer");
+        Departure::Tls
     }
 
     /// Deals with what a read found: in `held` if the connection holds something, else at the front of `fresh`.
@@ -142,9 +152,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.keep(id, held, None);
                 self.ended(id);
             }
-            Arrival::Broken => {
+            Arrival::Broken(why) => {
                 self.keep(id, held, None);
-                self.doom(id, Departure::Reset);
+                self.doom(id, why);
             }
         }
     }

@@ -200,7 +200,11 @@ impl<N: Net, S: Service> Worker<N, S> {
                 }
                 Ready::Signal(Signal::Stop) if self.farewell.is_some() => is_forced = true,
                 Ready::Signal(Signal::Stop) => self.say_goodbye(),
-                Ready::Signal(Signal::Reload) => tracing::info!("nothing to reload"),
+                Ready::Signal(Signal::Reload) => match self.net.reload() {
+                    Ok(Some(done)) => tracing::info!("{done}"),
+                    Ok(None) => tracing::info!("nothing to reload"),
+                    Err(why) => tracing::warn!("{why}"),
+                },
             }
         }
         self.ready = ready;

@@ -239,11 +239,13 @@ pub enum Departure {
     CloseTimeout,
     /// The server is shutting down.
     Shutdown,
+    /// Its TLS handshake failed, or a record was wrong.
+    Tls,
 }
 
 impl Departure {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PeerClosed,
         Self::Closed,
         Self::EndOfStream,
@@ -255,6 +257,7 @@ impl Departure {
         Self::SlowConsumer,
         Self::CloseTimeout,
         Self::Shutdown,
+        Self::Tls,
     ];
 
     /// The label in metrics and logs.
@@ -272,6 +275,7 @@ impl Departure {
             Self::SlowConsumer => "slow_consumer",
             Self::CloseTimeout => "close_timeout",
             Self::Shutdown => "shutdown",
+            Self::Tls => "tls",
         }
     }
 }
