@@ -8,6 +8,7 @@
 mod admission;
 mod deflate;
 mod process;
+mod tls;
 mod units;
 
 use clap::{Parser, ValueEnum};
@@ -29,6 +30,8 @@ pub(crate) struct Options {
         env = "STENTOR_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:9001",
+        // Who asks for TLS alone does not get a port without it.
+        default_value_if("tls_listen", clap::builder::ArgPredicate::IsPresent, None),
         value_delimiter = ','
     )]
     listen: Vec<Address>,
@@ -89,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) check: bool,
     #[command(flatten)]
     admission: admission::AdmissionFlags,
+    #[command(flatten)]
+    tls: tls::TlsOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -147,6 +152,7 @@ impl Options {
         self.process.apply(&mut config);
         self.deflate.apply(&mut config);
         self.admission.apply(&mut config);
+        self.tls.apply(&mut config);
         config
     }
 }
@@ -173,6 +179,7 @@ pub(crate) fn effective(config: &Config) -> String {
     lines.extend(process::effective(config));
     lines.extend(deflate::effective(config));
     lines.extend(admission::effective(config));
+    lines.extend(tls::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

@@ -10,11 +10,13 @@
 //!   given has filled it, and a writable edge will follow.
 //! - Events may be spurious, and may name connections that are gone.
 
+pub mod identity;
 pub mod limits;
 pub mod os;
 pub mod proxy;
 pub mod signals;
 pub mod socket;
+pub mod tls;
 
 use std::fmt;
 use std::io;
@@ -74,11 +76,34 @@ pub trait Net {
     /// As [`send`](Self::send).
     fn send_vectored(&mut self, socket: &mut Self::Socket, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether the stream has ended behind what the last `recv` gave, although no event will say so: the next `recv`
+    /// says how. A kernel's socket never does this; one that carries its own protocol may.
+    fn has_ended(&self, _: &Self::Socket) -> bool {
+        false
+    }
+
+    /// At a writable edge with nothing to send: writes what the socket itself still holds.
+    ///
+    /// # Errors
+    /// Any ends the connection.
+    fn flush(&mut self, _: &mut Self::Socket) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Says that nothing more will be written (FIN); reading goes on.
     fn finish(&mut self, socket: &mut Self::Socket);
 
     /// Closes the socket; what was written and not yet sent still goes out.
     fn close(&mut self, socket: Self::Socket);
+
+    /// Reads again what was read from files at the start; those who are connected notice nothing. Says what was read,
+    /// if there was anything.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with them; what was in use stays in use.
+    fn reload(&mut self) -> Result<Option<String>, String> {
+        Ok(None)
+    }
 
     /// Closes all listeners: whoever knocks now is refused by the system.
     fn stop_listening(&mut self);

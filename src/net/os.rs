@@ -16,9 +16,11 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::identity::Identity;
 use super::proxy::{Claim, Proxies, ProxyHeader};
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
+use super::tls::{SCRATCH_BYTES, TlsSocket};
 use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -42,6 +44,9 @@ pub struct OsNet {
     proxies: Proxies,
     /// Connections of proxies, by descriptor.
     introductions: HashMap<RawFd, Introduction>,
+    identity: Option<Identity>,
+    /// Where records are read to; empty without TLS.
+    scratch: Vec<u8>,
 }
 
 /// How far a proxy has come in saying for whom it speaks.
@@ -53,13 +58,15 @@ enum Introduction {
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
 pub const UNIX_MODE: u32 = 0o600;
 
-/// A connected socket of either kind, eight bytes.
+/// A connected socket of any kind, sixteen bytes.
 #[derive(Debug)]
 pub enum OsSocket {
     /// TCP over IPv4 or IPv6.
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsSocket>),
 }
 
 impl OsNet {
@@ -77,6 +84,8 @@ impl OsNet {
             unix_mode: UNIX_MODE,
             proxies: Proxies::default(),
             introductions: HashMap::new(),
+            identity: None,
+            scratch: Vec::new(),
         })
     }
 
@@ -116,6 +125,27 @@ impl OsNet {
         Ok(bound)
     }
 
+    /// Listens on `address` for those who speak TLS, as [`listen`](Self::listen) does for those who do not. They are
+    /// shown the certificate of `identity`, which all such listeners share.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_tls(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
+        let bound = self.listen(address, backlog)?;
+        match self.listeners.pop() {
+            Some(Listener::Tcp(listener)) => self.listeners.push(Listener::Tls(listener)),
+            Some(other) => self.listeners.push(other),
+            None => {}
+        }
+        Ok(bound)
+    }
+
+    /// Who we are to those who speak TLS, from now on.
+    pub fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.scratch = vec![0; SCRATCH_BYTES];
+    }
+
     /// Has SIGTERM, SIGINT and SIGHUP arrive as [`Ready::Signal`].
     ///
     /// # Errors
@@ -136,6 +166,7 @@ impl OsNet {
             let n = match socket {
                 OsSocket::Tcp(stream) => stream.read(header.room())?,
                 OsSocket::Unix(stream) => stream.read(header.room())?,
+                OsSocket::Tls(tls) => tls.stream().read(header.room())?,
             };
             if n == 0 {
                 return Ok(false);
@@ -158,6 +189,7 @@ impl OsSocket {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(tls) => tls.stream().as_raw_fd(),
         }
     }
 
@@ -166,6 +198,7 @@ impl OsSocket {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
             Self::Unix(_) => Peer::Local,
+            Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
         }
     }
 }
@@ -224,6 +257,13 @@ impl Net for OsNet {
                 self.poll.registry().register(&mut stream, token, both)?;
                 (OsSocket::Tcp(stream), self.proxies.has(from.ip()))
             }
+            Listener::Tls(listener) => {
+                let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let (mut stream, from) = listener.accept()?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                let socket = TlsSocket::new(stream, identity.config())?;
+                (OsSocket::Tls(Box::new(socket)), self.proxies.has(from.ip()))
+            }
             Listener::Unix(listener, _) => {
                 let (mut stream, _) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
@@ -252,6 +292,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
+            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, into),
         }
     }
 
@@ -260,6 +301,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write(bytes),
             OsSocket::Unix(stream) => stream.write(bytes),
+            OsSocket::Tls(tls) => tls.send(&[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -267,6 +309,23 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write_vectored(slices),
             OsSocket::Unix(stream) => stream.write_vectored(slices),
+            OsSocket::Tls(tls) => tls.send(slices),
+        }
+    }
+
+    #[inline]
+    fn has_ended(&self, socket: &OsSocket) -> bool {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
+            OsSocket::Tls(tls) => tls.has_ended(),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, socket: &mut OsSocket) -> io::Result<()> {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => Ok(()),
+            OsSocket::Tls(tls) => tls.flush(),
         }
     }
 
@@ -275,14 +334,23 @@ impl Net for OsNet {
         let _ = match socket {
             OsSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             OsSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            OsSocket::Tls(tls) => tls.finish(),
         };
     }
 
-    fn close(&mut self, socket: OsSocket) {
+    fn close(&mut self, mut socket: OsSocket) {
         if !self.introductions.is_empty() {
             self.introductions.remove(&socket.descriptor());
         }
+        if let OsSocket::Tls(tls) = &mut socket {
+            // A stream that ends without `close_notify` looks cut off to the peer; one that is broken cannot be told.
+            let _ = tls.finish();
+        }
         drop(socket);
+    }
+
+    fn reload(&mut self) -> Result<Option<String>, String> {
+        self.identity.as_mut().map(Identity::reload).transpose()
     }
 
     fn stop_listening(&mut self) {

@@ -56,6 +56,8 @@ impl fmt::Display for Address {
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
+    /// TCP, for those who speak TLS.
+    Tls(TcpListener),
 }
 
 /// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.

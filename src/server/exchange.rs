@@ -214,12 +214,20 @@ impl<N: Net, S: Service> Worker<N, S> {
                 (tag, protocol.is_some(), agreement)
             }
         };
-        self.metrics.upgraded += 1;
-        let random = self.net.entropy();
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
         // The path without its query, which may hold a token.
         let (path, socket) = (request.path, &connection.socket);
         tracing::debug!(connection = id.serial, peer = %self.net.peer(socket), path, protocol, "upgraded");
+        self.begin_websocket(id, tag, agreement);
+        self.service.opened(&mut Ctx::new(id, tag, self.now, &mut self.hub), &wanted);
+        Reaction::Upgraded
+    }
+
+    /// From here on `id` speaks WebSocket, as it was agreed.
+    fn begin_websocket(&mut self, id: ConnId, tag: u8, agreement: Option<Agreement>) {
+        self.metrics.upgraded += 1;
+        let random = self.net.entropy();
+        let Some(connection) = self.roster.get(id) else { return };
         connection.session = Session::Ws(match agreement {
             None => Decoder::new(Role::Server),
             Some(Agreement { dialect, memory, .. }) => {
@@ -235,8 +243,6 @@ impl<N: Net, S: Service> Worker<N, S> {
             let at = connection.last_heard.after(jittered(self.config.ping_interval, random));
             self.arm(id, at);
         }
-        self.service.opened(&mut Ctx::new(id, tag, self.now, &mut self.hub), &wanted);
-        Reaction::Upgraded
     }
 
     /// Publishes what was posted and says to how many.

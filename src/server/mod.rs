@@ -60,6 +60,7 @@ pub mod send_queue;
 pub mod start;
 pub mod worker;
 
+pub use crate::net::identity::{Certificate, TlsSettings, TlsVersion};
 pub use crate::net::socket::Address;
 pub use crate::service::builtin::DefaultService;
 pub use config::{Config, Overflow};

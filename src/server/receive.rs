@@ -23,6 +23,7 @@ use crate::base::pool::{Pool, size_of_class};
 use crate::base::tick::Tick;
 use crate::net::Net;
 use crate::net::proxy::Wrong;
+use crate::net::tls::Refused;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
@@ -117,6 +118,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             Ok(n) => {
                 let is_full = n == room.len();
                 connection.last_heard = Tick::of(self.now);
+                connection.facts.closed |= self.net.has_ended(&connection.socket);
                 connection.facts.readable = is_full || connection.facts.closed;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
@@ -136,6 +138,11 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// How a peer departs whose socket failed with `error`.
     fn broken(&mut self, id: ConnId, error: &io::Error) -> Departure {
+        if let Some(label) = Refused::label_of(error) {
+            self.metrics.refusals.count("tls", label);
+            tracing::debug!(connection = id.serial, %error, "no TLS with a peer");
+            return Departure::Tls;
+        }
         let Some(label) = Wrong::label_of(error) else { return Departure::Reset };
         self.metrics.refusals.count("proxy", label);
         tracing::debug!(connection = id.serial, %error, "a proxy does not say for whom it speaks");

@@ -208,11 +208,24 @@ impl<N: Net, S: Service> Worker<N, S> {
                 }
                 Ready::Signal(Signal::Stop) if self.farewell.is_some() => is_forced = true,
                 Ready::Signal(Signal::Stop) => self.say_goodbye(),
-                Ready::Signal(Signal::Reload) => self.reload_tokens(),
+                Ready::Signal(Signal::Reload) => self.reload(),
             }
         }
         self.ready = ready;
         is_forced
+    }
+
+    /// Reads again what files have told at the start: certificate and tokens. Who is in stays in.
+    fn reload(&mut self) {
+        let certificate = self.net.reload();
+        match &certificate {
+            Ok(Some(done)) => tracing::info!("{done}"),
+            Ok(None) => {}
+            Err(why) => tracing::warn!("{why}"),
+        }
+        if !self.reload_tokens() && matches!(certificate, Ok(None)) {
+            tracing::info!("nothing to reload");
+        }
     }
 
     /// Puts `id` on the list of those to be read from, once.

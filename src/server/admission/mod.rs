@@ -258,13 +258,14 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    /// Reads the file of tokens again. Who is in stays in.
-    pub(super) fn reload_tokens(&mut self) {
+    /// Reads the file of tokens again, if there is one. Who is in stays in.
+    pub(super) fn reload_tokens(&mut self) -> bool {
         match self.gate.read_token_file() {
             Ok(Some(tokens)) => tracing::info!(tokens, "the file of tokens has been read again"),
-            Ok(None) => {}
+            Ok(None) => return false,
             Err(error) => tracing::error!(%error, "the tokens before it still hold"),
         }
+        true
     }
 }
 
