@@ -297,6 +297,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = Tick::of(self.now).after(KEEP_ALIVE);
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
+            // What comes next may be no request at all, and its refusal has a body.
+            connection.facts.asks_head = false;
             connection.deadline = deadline;
         }
     }
