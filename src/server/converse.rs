@@ -74,6 +74,8 @@ impl<N: Net, S: Service> Worker<N, S> {
                         }
                     }
                 }
+                // A decoder without compression refuses the bit itself.
+                Ok(Some(Event::Compressed { .. })) => return Halt::Broken(Violation::ReservedBits),
                 Ok(Some(Event::Ping(payload))) => hub.outbox.pong(id, payload),
                 // Any byte is a sign of life; a pong says nothing more.
                 Ok(Some(Event::Pong(_))) => {}
