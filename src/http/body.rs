@@ -49,7 +49,9 @@ enum Part {
     Counted(u64),
     /// The digits of a chunk's size.
     Size { size: u64, digits: u8 },
-    /// White space or extensions behind the size.
+    /// White space behind the size: more of it, an extension or the line's end may follow.
+    Blank { size: u64 },
+    /// Extensions behind the size.
     Extension { size: u64 },
     /// The LF behind the size.
     SizeEnd { size: u64 },
@@ -100,6 +102,7 @@ impl BodyReader {
                 Part::Counted(missing) => self.take(rest, missing, Part::Counted, Part::Done, out),
                 Part::Data(missing) => self.take(rest, missing, Part::Data, Part::DataCr, out),
                 Part::Size { .. }
+                | Part::Blank { .. }
                 | Part::Extension { .. }
                 | Part::SizeEnd { .. }
                 | Part::DataCr
@@ -143,14 +146,17 @@ impl BodyReader {
                 Part::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Part::Size { digits: 0, .. }, _) => return Err(Refusal::ChunkMalformed),
-            (Part::Size { size, .. } | Part::Extension { size }, b'\r') => {
+            (Part::Size { size, .. } | Part::Blank { size } | Part::Extension { size }, b'\r') => {
                 if size > self.room {
                     return Err(Refusal::BodyTooLarge);
                 }
                 Part::SizeEnd { size }
             }
             // RFC 9112 §7.1.1: extensions begin with a semicolon, white space before it is to be tolerated.
-            (Part::Size { size, .. }, b';' | b' ' | b'\t') => self.extra(Part::Extension { size })?,
+            (Part::Size { size, .. } | Part::Blank { size }, b' ' | b'\t') => {
+                self.extra(Part::Blank { size })?
+            }
+            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Extension { size }, _) if super::is_value_byte(byte) => {
                 self.extra(Part::Extension { size })?
             }
@@ -170,6 +176,7 @@ impl BodyReader {
             (
                 Part::Counted(_)
                 | Part::Size { .. }
+                | Part::Blank { .. }
                 | Part::Extension { .. }
                 | Part::SizeEnd { .. }
                 | Part::Data(_)
@@ -265,6 +272,9 @@ mod tests {
             "5\rx",
             "5;\n",
             "5;\0\r\n",
+            "5 a\r\n",
+            "5 6\r\n",
+            "5\t \"\r\n",
             "1\r\nab",
             "1\r\na\n",
             "1\r\na\rb",
