@@ -59,4 +59,4 @@ macro_rules! replayed {
     };
 }
 
-replayed!(head, lists, response, frames_server, frames_client, utf8, body, query, connection);
+replayed!(head, lists, response, frames_server, frames_client, utf8, body, query, inflate, connection);

@@ -1,7 +1,7 @@
 //! Frames in both roles: the same events however the stream is cut and the window moved, and those that
 //! [`naive`] hears.
 //!
-//! Input: one byte of limits and form, two of cuts, then the stream. In the *built* form the stream is a list of short
+//! Input: one byte of limits, form and whether compression was agreed on, two of cuts, then the stream. In the *built* form the stream is a list of short
 //! recipes (first byte, length, payload) that become frames with the mask bit and the length right, so that libFuzzer
 //! need not guess them; in the *raw* form it is the bytes on the wire.
 
@@ -34,11 +34,12 @@ fn run(role: Role, data: &[u8]) {
         4 => Limits { frame_max: u64::MAX, message_max: u64::MAX, fragments_max: u32::MAX },
         _ => Limits { frame_max: 0, message_max: 0, fragments_max: 1 },
     };
+    let deflate = form & 8 != 0;
     let stream = if form & 1 == 0 { given.rest().to_vec() } else { built(role, given) };
 
-    let expected = naive::hear(role, &limits, &stream);
-    assert_eq!(listen(role, &limits, &[&stream]), expected, "all at once: {stream:x?}");
-    assert_eq!(listen(role, &limits, &cuts.pieces(&stream)), expected, "in pieces: {stream:x?}");
+    let expected = naive::hear(role, deflate, &limits, &stream);
+    assert_eq!(listen(role, deflate, &limits, &[&stream]), expected, "all at once: {stream:x?}");
+    assert_eq!(listen(role, deflate, &limits, &cuts.pieces(&stream)), expected, "in pieces: {stream:x?}");
     let stops = |heard: &Heard| matches!(heard, Heard::Close(_) | Heard::Violation(_));
     assert!(expected.iter().rev().skip(1).all(|heard| !stops(heard)), "nothing comes after the end");
     said_again(&expected);
@@ -47,7 +48,8 @@ fn run(role: Role, data: &[u8]) {
 /// What was heard is said again, and heard by the other side.
 fn said_again(heard: &[Heard]) {
     let limits = Limits { frame_max: u64::MAX, message_max: u64::MAX, fragments_max: 1 };
-    let all: Vec<Heard> = heard.iter().filter(|one| !matches!(one, Heard::Violation(_))).cloned().collect();
+    let is_said = |one: &&Heard| !matches!(one, Heard::Violation(_) | Heard::Compressed(..));
+    let all: Vec<Heard> = heard.iter().filter(is_said).cloned().collect();
     let (mut plain, mut masked) = (Vec::new(), Vec::new());
     for (turn, one) in all.iter().enumerate() {
         let mut body = Vec::new();
@@ -60,15 +62,15 @@ fn said_again(heard: &[Heard]) {
                 ws::close::encode_body(&mut body, ws::CloseCode::new(*code), reason);
                 (Opcode::Close, &body)
             }
-            Heard::Violation(_) => continue,
+            Heard::Violation(_) | Heard::Compressed(..) => continue,
         };
         let before = plain.len();
         encode(&mut plain, opcode, payload);
         assert_eq!(plain.len() - before, ws::frame_len(payload.len()));
         encode_masked(&mut masked, opcode, payload, (turn as u32).wrapping_mul(0x9E37_79B9).to_le_bytes());
     }
-    assert_eq!(naive::hear(Role::Client, &limits, &plain), all);
-    assert_eq!(naive::hear(Role::Server, &limits, &masked), all);
+    assert_eq!(naive::hear(Role::Client, false, &limits, &plain), all);
+    assert_eq!(naive::hear(Role::Server, false, &limits, &masked), all);
 }
 
 /// Recipes become frames: FIN, reserved bits and opcode as given, the length in its shortest form, then the payload.
@@ -100,8 +102,9 @@ pub fn built(role: Role, mut given: Given<'_>) -> Vec<u8> {
 }
 
 /// Listens to a stream in these pieces; between them what need not be kept is overwritten, and the window moves.
-pub fn listen(role: Role, limits: &Limits, pieces: &[&[u8]]) -> Vec<Heard> {
-    let (mut decoder, mut cursor) = (Decoder::new(role), Cursor::default());
+pub fn listen(role: Role, deflate: bool, limits: &Limits, pieces: &[&[u8]]) -> Vec<Heard> {
+    let mut decoder = if deflate { Decoder::with_deflate(role) } else { Decoder::new(role) };
+    let mut cursor = Cursor::default();
     let (mut window, mut heard) = (Vec::new(), Vec::new());
     for (turn, piece) in pieces.iter().enumerate() {
         window.extend_from_slice(piece);
@@ -134,6 +137,7 @@ fn next(decoder: &mut Decoder, window: &mut [u8], cursor: &mut Cursor, limits: &
     Some(match decoder.decode(window, cursor, limits) {
         Ok(None) => return None,
         Ok(Some(Event::Message { kind, payload })) => Heard::Message(kind, payload.to_vec()),
+        Ok(Some(Event::Compressed { kind, payload })) => Heard::Compressed(kind, payload.to_vec()),
         Ok(Some(Event::Ping(payload))) => Heard::Ping(payload.to_vec()),
         Ok(Some(Event::Pong(payload))) => Heard::Pong(payload.to_vec()),
         Ok(Some(Event::Close(close))) => {

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod frames;
 pub mod given;
 pub mod head;
+pub mod inflate;
 pub mod lists;
 pub mod memory_net;
 pub mod naive;
@@ -31,5 +32,6 @@ pub const TARGETS: &[(&str, Law)] = &[
     ("utf8", utf8::run),
     ("body", body::run),
     ("query", query::run),
+    ("inflate", inflate::run),
     ("connection", connection::run),
 ];

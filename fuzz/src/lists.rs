@@ -3,6 +3,7 @@
 //! Input: lines; the first byte of each says which field it is, the rest is the value. A good key and version are there
 //! already unless a line says otherwise, so that most inputs get as far as the lists.
 
+use stentor::ws::extension::{Ask, Policy, negotiate};
 use stentor::ws::handshake::{Offer, PROTOCOLS_MAX, Refusal};
 
 const KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
@@ -32,6 +33,7 @@ pub fn run(data: &[u8]) {
     let missing: Vec<_> = usual.into_iter().filter(|(name, _)| !has(name)).collect();
     fields.extend(missing);
 
+    extensions(&fields);
     let verdict = Offer::read(fields.iter().copied());
     let expected = judge(&fields);
     match (&verdict, &expected) {
@@ -41,6 +43,46 @@ pub fn run(data: &[u8]) {
         }
         (Err(refusal), Err(why)) => assert_eq!(refusal, why),
         _ => panic!("{verdict:?} where {expected:?} was right"),
+    }
+}
+
+/// What is agreed on is one of our own sentences, and a client that asked for it takes it.
+fn extensions(fields: &[(&str, &[u8])]) {
+    let lines: Vec<&[u8]> = fields
+        .iter()
+        .filter(|(name, _)| *name == "Sec-WebSocket-Extensions")
+        .map(|(_, value)| *value)
+        .collect();
+    assert_eq!(negotiate(lines.iter().copied(), Policy::Off), None);
+    for policy in [Policy::Shared, Policy::Context] {
+        let Some(agreed) = negotiate(lines.iter().copied(), policy) else { continue };
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.to_ascii_lowercase().windows(18).any(|name| name == b"permessage-deflate"))
+        );
+        assert!((9..=15).contains(&agreed.server_window_bits()) && agreed.client_window_bits() == 15);
+        assert!(policy == Policy::Context || agreed.server_no_context_takeover());
+        // The answer alone is an offer that is granted in the same words.
+        let answer = agreed.to_string();
+        assert_eq!(negotiate([answer.as_bytes()].into_iter(), policy), Some(agreed), "{answer}");
+        let told_bits = answer.contains("server_max_window_bits");
+        let ask = Ask {
+            server_no_context_takeover: agreed.server_no_context_takeover(),
+            server_max_window_bits: told_bits.then_some(15),
+            ..Ask::default()
+        };
+        assert_eq!(ask.check(answer.as_bytes()), Ok(agreed), "{answer}");
+    }
+    for line in lines {
+        let asks_all =
+            Ask { client_max_window_bits: true, server_max_window_bits: Some(12), ..Ask::default() };
+        for ask in [Ask::default(), asks_all] {
+            if let Ok(agreed) = ask.check(line) {
+                assert!(agreed.server_window_bits() <= ask.server_max_window_bits.unwrap_or(15));
+                assert!((9..=15).contains(&agreed.client_window_bits()));
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! found a mistake in one of them.
 
 use stentor::ws::close::CloseCode;
+use stentor::ws::deflate::compressed_max;
 use stentor::ws::{Kind, Limits, Role, Violation};
 
 /// What is heard of a stream.
@@ -11,6 +12,8 @@ use stentor::ws::{Kind, Limits, Role, Violation};
 pub enum Heard {
     /// A whole message.
     Message(Kind, Vec<u8>),
+    /// A whole message, compressed.
+    Compressed(Kind, Vec<u8>),
     /// A ping.
     Ping(Vec<u8>),
     /// A pong.
@@ -24,6 +27,7 @@ pub enum Heard {
 /// A message under way.
 struct Open {
     kind: Kind,
+    is_compressed: bool,
     payload: Vec<u8>,
     frames: u32,
 }
@@ -32,17 +36,17 @@ struct Open {
 struct Header {
     fin: bool,
     opcode: u8,
-    reserved: bool,
+    reserved: u8,
     key: [u8; 4],
     payload_len: u64,
     len: usize,
 }
 
-/// Everything that is heard of `stream` by an endpoint of this role.
-pub fn hear(role: Role, limits: &Limits, stream: &[u8]) -> Vec<Heard> {
+/// Everything that is heard of `stream` by an endpoint of this role, with or without permessage-deflate.
+pub fn hear(role: Role, deflate: bool, limits: &Limits, stream: &[u8]) -> Vec<Heard> {
     let (mut heard, mut open, mut rest) = (Vec::new(), None, stream);
     loop {
-        match frame(role, limits, rest, &mut open, &mut heard) {
+        match frame(role, deflate, limits, rest, &mut open, &mut heard) {
             Ok(Some(len)) => rest = &rest[len..],
             Ok(None) => return heard,
             Err(violation) => {
@@ -59,13 +63,16 @@ pub fn hear(role: Role, limits: &Limits, stream: &[u8]) -> Vec<Heard> {
 /// One frame at the front of `bytes`; how long it is, or `None` if it is not all there.
 fn frame(
     role: Role,
+    deflate: bool,
     limits: &Limits,
     bytes: &[u8],
     open: &mut Option<Open>,
     heard: &mut Vec<Heard>,
 ) -> Result<Option<usize>, Violation> {
     let Some(header) = header(role, bytes)? else { return Ok(None) };
-    if header.reserved {
+    // RFC 7692 §6: RSV1 on the first frame of a message.
+    let may_be_compressed = deflate && open.is_none() && matches!(header.opcode, 1 | 2);
+    if header.reserved & if may_be_compressed { 0x30 } else { 0x70 } != 0 {
         return Err(Violation::ReservedBits);
     }
     let come = &bytes[header.len..];
@@ -120,7 +127,7 @@ fn header(role: Role, bytes: &[u8]) -> Result<Option<Header>, Violation> {
         key.copy_from_slice(bytes);
         len += 4;
     }
-    Ok(Some(Header { fin, opcode, reserved: first & 0x70 != 0, key, payload_len, len }))
+    Ok(Some(Header { fin, opcode, reserved: first & 0x70, key, payload_len, len }))
 }
 
 fn control(opcode: u8, payload: Vec<u8>) -> Result<Heard, Violation> {
@@ -160,13 +167,14 @@ fn data(
         (_, Some(_)) => return Err(Violation::ContinuationMissing),
         (opcode, None) => {
             let kind = if opcode == 1 { Kind::Text } else { Kind::Binary };
-            Open { kind, payload: Vec::new(), frames: 0 }
+            Open { kind, is_compressed: header.reserved != 0, payload: Vec::new(), frames: 0 }
         }
     };
-    if header.payload_len > limits.frame_max {
+    let most = |max: u64| if message.is_compressed { compressed_max(max) } else { max };
+    if header.payload_len > most(limits.frame_max) {
         return Err(Violation::FrameTooBig);
     }
-    if message.payload.len() as u128 + u128::from(header.payload_len) > u128::from(limits.message_max) {
+    if message.payload.len() as u128 + u128::from(header.payload_len) > u128::from(most(limits.message_max)) {
         return Err(Violation::MessageTooBig);
     }
     message.frames += 1;
@@ -175,7 +183,7 @@ fn data(
     }
     message.payload.extend_from_slice(payload);
     let is_last = header.fin && is_whole;
-    if message.kind == Kind::Text {
+    if message.kind == Kind::Text && !message.is_compressed {
         match std::str::from_utf8(&message.payload) {
             Ok(_) => {}
             // The end may still come.
@@ -183,7 +191,9 @@ fn data(
             Err(_) => return Err(Violation::TextNotUtf8),
         }
     }
-    if is_last {
+    if is_last && message.is_compressed {
+        heard.push(Heard::Compressed(message.kind, message.payload));
+    } else if is_last {
         heard.push(Heard::Message(message.kind, message.payload));
     } else {
         *open = Some(message);

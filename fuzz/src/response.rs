@@ -7,6 +7,7 @@ use super::given::{Cuts, Given};
 use super::head::{field, in_pieces};
 use stentor::http::client::{Body, Response};
 use stentor::http::{BodyLength, BodyReader, HeadScan, Limits, Storage};
+use stentor::ws::extension::Ask;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
 
 /// Most bytes of a body that is read here.
@@ -44,7 +45,7 @@ fn checked(asked: u8, response: &Response<'_, '_>) {
         host: "a",
         target: "/",
         protocols: if asked & 1 == 0 { &[] } else { &["a", "b.c"] },
-        extensions: (asked & 2 != 0).then_some("permessage-deflate"),
+        deflate: (asked & 2 != 0).then(Ask::default),
         ..ClientRequest::default()
     };
     // A key that the corpus knows: that of RFC 6455 §1.3.
@@ -53,7 +54,7 @@ fn checked(asked: u8, response: &Response<'_, '_>) {
         Ok(accepted) => {
             assert_eq!(response.status.code(), 101);
             assert!(accepted.protocol.is_none_or(|protocol| request.protocols.contains(&protocol)));
-            assert!(accepted.extensions.is_none() || request.extensions.is_some());
+            assert!(accepted.deflate.is_none() || request.deflate.is_some());
         }
         Err(rejection) => assert!(!rejection.to_string().is_empty() && !rejection.label().is_empty()),
     }
