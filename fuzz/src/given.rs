@@ -45,6 +45,9 @@ impl<'d> Given<'d> {
     }
 }
 
+/// Pieces of one stream: what a law costs grows with their number and the length.
+const PIECES_MAX: usize = 1000;
+
 /// Lengths of pieces, drawn from a seed: a stream as a network may cut it.
 #[derive(Clone, Debug)]
 pub struct Cuts {
@@ -65,14 +68,15 @@ impl Cuts {
         1 + ((self.state >> 16) % self.longest) as usize
     }
 
-    /// `stream` in these pieces.
+    /// `stream` in these pieces; a long one ends in a long piece.
     pub fn pieces<'s>(&mut self, mut stream: &'s [u8]) -> Vec<&'s [u8]> {
         let mut pieces = Vec::new();
-        while !stream.is_empty() {
+        while pieces.len() < PIECES_MAX && !stream.is_empty() {
             let (piece, rest) = stream.split_at(self.next_len().min(stream.len()));
             pieces.push(piece);
             stream = rest;
         }
+        pieces.push(stream);
         pieces
     }
 }
