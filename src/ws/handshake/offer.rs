@@ -71,7 +71,7 @@ impl<'h> Offer<'h> {
     }
 
     /// The `Sec-WebSocket-Extensions` lines, for [`negotiate`](crate::ws::extension::negotiate).
-    pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + '_ {
+    pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + Clone + '_ {
         self.extensions.iter().copied()
     }
 
