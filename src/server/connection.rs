@@ -48,7 +48,7 @@ pub struct Connection<K> {
     pub last_heard: Tick,
     /// When it was last pinged, if `facts.pinged`.
     pub pinged: Tick,
-    /// When the stage ends, if `facts.has_deadline`.
+    /// When the stage ends, if `facts.has_deadline`; for an open WebSocket peer, when what it has begun must be complete.
     pub deadline: Tick,
     /// When a byte was last written, or the queue began to wait.
     pub progress: Tick,

@@ -30,7 +30,10 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Decodes `bytes` and serves what is in them.
     pub(super) fn converse(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
         match self.decode(id, bytes, cursor) {
-            Halt::Hungry => {}
+            Halt::Hungry => {
+                let is_clear = cursor.is_clear(bytes.len());
+                self.watch_unfinished(id, is_clear);
+            }
             Halt::Sated => {
                 if let Some(connection) = self.roster.get(id) {
                     connection.facts.undecoded = true;
@@ -63,6 +66,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Ok(Some(_)) if !is_open => {}
                 Ok(Some(Event::Message { kind, payload })) => {
                     metrics.messages_in += 1;
+                    connection.facts.has_deadline = false;
                     let waiting = hub.topics.waiting_bytes();
                     service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
                     // Whom the service has just closed it need not hear any more.
@@ -74,12 +78,49 @@ impl<N: Net, S: Service> Worker<N, S> {
                         }
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => hub.outbox.pong(id, payload),
+                Ok(Some(Event::Ping(payload))) => {
+                    hub.outbox.pong(id, payload);
+                    connection.facts.has_deadline &= !decoder.is_idle();
+                }
                 // Any byte is a sign of life; a pong says nothing more.
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(_))) => connection.facts.has_deadline &= !decoder.is_idle(),
                 Err(violation) => return Halt::Broken(violation),
             }
         }
+    }
+
+    /// What has begun and is not complete has a deadline, which no further byte moves: neither dribbled ones nor pings
+    /// between fragments. It costs nothing more than that: the deadline of a stage is free while the stage is `Open`,
+    /// and the wheel mostly comes up sooner anyway.
+    fn watch_unfinished(&mut self, id: ConnId, is_clear: bool) {
+        let Some(connection) = self.roster.get(id) else { return };
+        let Session::Ws(decoder) = &connection.session else { return };
+        if connection.stage != Stage::Open || self.config.message_timeout == 0 {
+            return;
+        }
+        let is_unfinished = !is_clear || !decoder.is_idle();
+        let is_new = is_unfinished && !connection.facts.has_deadline;
+        connection.facts.has_deadline = is_unfinished;
+        if is_new {
+            let deadline = Tick::of(self.now).after(self.config.message_timeout);
+            connection.deadline = deadline;
+            self.arm(id, deadline);
+        }
+    }
+
+    /// What it has begun was not complete in time; unless it was us who did not read.
+    pub(super) fn message_timed_out(&mut self, id: ConnId) {
+        let is_congested = self.is_congested();
+        let Some(connection) = self.roster.get(id) else { return };
+        let is_deaf = connection.queue.bytes() > REPLY_BYTES_SOFT_MAX;
+        if is_deaf || (is_congested && connection.facts.publishes) {
+            let later = Tick::of(self.now).after(LINGER);
+            connection.deadline = later;
+            return self.arm(id, later);
+        }
+        self.metrics.refusals.count("violation", "message_timeout");
+        let reason = "a message was not complete in time";
+        self.fail(id, CloseCode::POLICY, reason, Departure::MessageTimeout);
     }
 
     /// The peer's close frame came: answered with its own code (RFC 6455 §5.5.1), unless it answers ours.
@@ -120,6 +161,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if matches!(connection.stage, Stage::Finishing | Stage::Doomed) {
             return;
         }
+        // Who was told goodbye before has no more time for having answered.
+        let is_told = connection.stage == Stage::Closing && connection.facts.has_deadline;
+        let deadline = if is_told { connection.deadline.min(deadline) } else { deadline };
         connection.stage = Stage::Finishing;
         connection.parting = why;
         connection.facts.has_deadline = true;
