@@ -288,6 +288,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             (_, Stage::Closing | Stage::Finishing) => self.finish(id, parting),
             // Whoever closes its side of an HTTP connection may still read what it asked for.
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
+            (Session::Http(Some(_)), Stage::Open) if !is_written => self.finish(id, Departure::EndOfStream),
             (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),
             (_, Stage::Doomed) => {}
         }
