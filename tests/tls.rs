@@ -209,6 +209,40 @@ fn the_time_for_the_head_counts_from_accept_and_not_from_the_handshake() {
 }
 
 #[test]
+fn a_storm_of_handshakes_is_served_to_the_last() {
+    let secure = Secure::start(&[]);
+    let client = Client::of(&secure);
+    // All hellos are there before any answer is read.
+    let mut streams: Vec<_> = (0..300).map(|_| client.connect()).collect();
+    for stream in &mut streams {
+        stream.conn.write_tls(&mut stream.sock).expect("the server reads");
+    }
+    for stream in streams {
+        let mut peer = Peer::open(stream, "/echo");
+        peer.send_text("in the end");
+        assert_eq!(peer.message().text(), "in the end");
+    }
+}
+
+#[test]
+fn a_byte_in_each_record_is_read_like_any_other() {
+    let secure = Secure::start(&[]);
+    let mut peer = Client::of(&secure).open("/echo");
+    let frame = encode(true, TEXT, &[b'z'; 40_000]);
+    // Forty thousand records in one piece: a megabyte of them for forty kilobytes.
+    let mut records = Vec::new();
+    for byte in &frame {
+        peer.stream.conn.writer().write_all(&[*byte]).expect("it is buffered");
+        peer.stream.conn.write_tls(&mut records).expect("memory takes it");
+    }
+    let mut writer = peer.stream.sock.tcp.try_clone().expect("descriptors are there");
+    let writing = std::thread::spawn(move || writer.write_all(&records));
+    assert_eq!(peer.message().payload, vec![b'z'; 40_000]);
+    writing.join().expect("it ends").expect("the server reads");
+    peer.close();
+}
+
+#[test]
 fn a_hello_that_does_not_end_is_not_listened_to_for_ever() {
     let secure = Secure::start(&[]);
     let mut stream = secure.connect();

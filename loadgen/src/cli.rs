@@ -185,6 +185,13 @@ pub struct RunArgs {
     #[arg(long, env = "LOADGEN_STRICT")]
     pub strict: bool,
 
+    /// Over wss, trusts the certificates in this PEM file [default: the system's authorities].
+    #[arg(long, value_name = "FILE", env = "LOADGEN_CACERT")]
+    pub cacert: Option<PathBuf>,
+    /// Over wss, trusts any certificate [default: off].
+    #[arg(long, env = "LOADGEN_TLS_INSECURE")]
+    pub tls_insecure: bool,
+
     /// Writes the JSON document here; - is stdout.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -229,12 +236,6 @@ pub struct UnbuiltFlags {
     /// Offers permessage-deflate.
     #[arg(long)]
     pub deflate: bool,
-    /// wss without checking the certificate.
-    #[arg(long)]
-    pub tls_insecure: bool,
-    /// wss with this certificate authority.
-    #[arg(long, value_name = "FILE")]
-    pub cacert: Option<PathBuf>,
     /// Length of a session (churn).
     #[arg(long)]
     pub session: Option<String>,

@@ -8,9 +8,10 @@
 
 use crate::cli::{Auto, RunArgs, Sources};
 use crate::{report, units};
-use decide::{header, positive, u32_within, usage, within};
+use decide::{header, positive, u32_within, within};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 mod decide;
 mod target;
@@ -112,6 +113,10 @@ pub struct Plan {
     pub subprotocols: Vec<String>,
     /// The `Origin` header.
     pub origin: Option<String>,
+    /// Trust any certificate over `wss`.
+    pub tls_insecure: bool,
+    /// Trust these authorities over `wss`, and not the system's.
+    pub cacert: Option<PathBuf>,
     /// The run's number in its markers.
     pub run_id: u32,
     /// What schedule, sizes and payloads are drawn from.
@@ -137,11 +142,8 @@ impl Plan {
         decide::refuse_unbuilt(args)?;
         let targets = args.urls.iter().map(|url| Target::parse(url)).collect::<Result<Vec<_>, _>>()?;
         let embedded = targets.is_empty();
-        if embedded && args.server_pid.is_some() {
-            return Err(usage(
-                "--server-pid needs a URL: without one loadgen starts and samples its own server",
-            ));
-        }
+        decide::check_trust(args, &targets)?;
+        decide::check_server(args, embedded)?;
         let clients = u32_within("--clients", args.clients, 1, CLIENTS_MAX)?;
         let publishers = decide::publishers(args, clients)?;
         let model = decide::model(args, publishers)?;
@@ -183,6 +185,8 @@ impl Plan {
             headers: args.header.iter().map(|line| header(line)).collect::<Result<_, _>>()?,
             subprotocols: args.subprotocol.clone(),
             origin: args.origin.clone(),
+            tls_insecure: args.tls_insecure,
+            cacert: args.cacert.clone(),
             run_id: fastrand::u32(1..),
             seed,
             strict: args.strict,
@@ -262,6 +266,8 @@ impl Plan {
             origin: self.origin.clone(),
             protocol: Protocol::Raw.to_string(),
             deflate: false,
+            tls_insecure: self.tls_insecure,
+            cacert: self.cacert.as_ref().map(|path| path.display().to_string()),
             strict: self.strict,
             thresholds: self.thresholds.clone(),
         }
@@ -327,6 +333,10 @@ mod tests {
             ("-H Nonsense", "Name: value"),
             ("-H Host:x", "itself"),
             ("--server-pid 7", "needs a URL"),
+            ("--tls-insecure ws://x/", "is for wss://"),
+            ("--cacert x.pem", "is for wss://"),
+            ("--cacert x.pem --tls-insecure wss://x/", "give one of them"),
+            ("wss://a..b/", "no name that a certificate can hold"),
             ("http://localhost/", "ws://"),
             ("--threshold nonsense", "nonsense"),
             ("--threshold abort:lost==0", "only when the run is over"),
@@ -347,10 +357,7 @@ mod tests {
             ("-s chat", "chat"),
             ("--protocol socketio", "socketio"),
             ("--deflate", "--deflate"),
-            ("--tls-insecure wss://x/", "--tls-insecure"),
-            ("--cacert x.pem", "--cacert"),
             ("--slow-rate 5", "--slow-rate"),
-            ("wss://localhost/", "wss"),
         ];
         for (line, name) in cases {
             let error = plan(line).expect_err(line);

@@ -110,6 +110,7 @@ fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
     for target in &mut plan.targets {
         addresses.push(target.resolve().map_err(Failure::CouldNotRun)?);
     }
+    crate::client::trust(&plan).map_err(Failure::CouldNotRun)?;
     grant(&mut plan, addresses)?;
     Ok(plan)
 }

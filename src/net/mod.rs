@@ -76,9 +76,9 @@ pub trait Net {
     /// As [`send`](Self::send).
     fn send_vectored(&mut self, socket: &mut Self::Socket, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether the stream has ended behind what the last `recv` gave, although no event will say so: the next `recv`
-    /// says how. A kernel's socket never does this; one that carries its own protocol may.
-    fn has_ended(&self, _: &Self::Socket) -> bool {
+    /// Whether there is more to read, or an end, although the last `recv` came short and no event will say so. A
+    /// kernel's socket never has; one that carries its own protocol may.
+    fn has_more(&self, _: &Self::Socket) -> bool {
         false
     }
 

@@ -31,6 +31,10 @@ const TOKEN_SIGNAL: u64 = ConnId::NONE.to_bits();
 /// Events taken in one wait: bounds the reading phase of a turn, whatever has piled up.
 const EVENTS_MAX: usize = 1024;
 
+/// Steps of TLS handshakes made between two waits. One costs a signature, with RSA up to a millisecond: a thousand who
+/// come at once would keep everybody else waiting for as long as all of them take.
+const HANDSHAKES_MAX: u32 = 16;
+
 /// The operating system.
 pub struct OsNet {
     poll: Poll,
@@ -47,6 +51,8 @@ pub struct OsNet {
     identity: Option<Identity>,
     /// Where records are read to; empty without TLS.
     scratch: Vec<u8>,
+    /// Steps of handshakes that may be made before the next wait.
+    handshakes_left: u32,
 }
 
 /// How far a proxy has come in saying for whom it speaks.
@@ -86,6 +92,7 @@ impl OsNet {
             introductions: HashMap::new(),
             identity: None,
             scratch: Vec::new(),
+            handshakes_left: 0,
         })
     }
 
@@ -207,6 +214,7 @@ impl Net for OsNet {
     type Socket = OsSocket;
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
+        self.handshakes_left = HANDSHAKES_MAX;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -292,7 +300,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
-            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, into),
+            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, &mut self.handshakes_left, into),
         }
     }
 
@@ -314,10 +322,10 @@ impl Net for OsNet {
     }
 
     #[inline]
-    fn has_ended(&self, socket: &OsSocket) -> bool {
+    fn has_more(&self, socket: &OsSocket) -> bool {
         match socket {
             OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
-            OsSocket::Tls(tls) => tls.has_ended(),
+            OsSocket::Tls(tls) => tls.has_more(),
         }
     }
 

@@ -37,6 +37,9 @@ const AHEAD_BYTES: usize = 4 * 1024;
 /// `hello_too_large`)
 const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
 
+/// Records taken in one `recv`, in bytes: a peer that puts a single byte into each would keep the loop for long.
+const TAKEN_BYTES_MAX: usize = 2 * SCRATCH_BYTES;
+
 /// Room for what one system call reads; one for the whole loop.
 pub(super) const SCRATCH_BYTES: usize = 128 * 1024;
 
@@ -51,6 +54,8 @@ pub struct TlsSocket {
     unfed: Vec<u8>,
     /// Bytes that came before the handshake was over.
     shaken: usize,
+    /// The last `recv` stopped before the socket was empty.
+    is_cut: bool,
     /// The last byte of what was encrypted has not been counted as written.
     owes_receipt: bool,
     /// How far our own end has come.
@@ -168,6 +173,7 @@ impl TlsSocket {
             end: None,
             unfed: Vec::new(),
             shaken: 0,
+            is_cut: false,
             owes_receipt: false,
             parting: Parting::None,
         })
@@ -178,11 +184,24 @@ impl TlsSocket {
         &self.stream
     }
 
-    /// Reads plain bytes until `into` is full or the socket is empty. `scratch` is lent for what comes encrypted.
-    pub(super) fn recv(&mut self, scratch: &mut [u8], into: &mut [u8]) -> io::Result<usize> {
-        let mut filled = self.take_plain(into);
+    /// Reads plain bytes until `into` is full, the socket is empty, or enough has been taken. `scratch` is lent for what
+    /// comes encrypted; `handshakes_left` is how many steps of handshakes may still be made in this turn.
+    pub(super) fn recv(
+        &mut self,
+        scratch: &mut [u8],
+        handshakes_left: &mut u32,
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        if self.tls.is_handshaking() && self.end.is_none() {
+            let Some(left) = handshakes_left.checked_sub(1) else {
+                self.is_cut = true;
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            *handshakes_left = left;
+        }
+        let (mut filled, mut taken) = (self.take_plain(into), 0);
         let mut is_drained = false;
-        while filled < into.len() && !is_drained && self.end.is_none() {
+        while filled < into.len() && !is_drained && self.end.is_none() && taken < TAKEN_BYTES_MAX {
             let room = &mut into[filled..];
             let unfed = std::mem::take(&mut self.unfed);
             if !unfed.is_empty() {
@@ -193,7 +212,7 @@ impl TlsSocket {
             match self.stream.read(&mut scratch[..wanted]) {
                 Ok(0) => self.end = Some(End::Closed),
                 Ok(n) => {
-                    is_drained = n < wanted;
+                    (is_drained, taken) = (n < wanted, taken + n);
                     filled += self.feed(&scratch[..n], room);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
@@ -201,6 +220,7 @@ impl TlsSocket {
                 Err(error) => self.end = Some(End::Broken(error.kind())),
             }
         }
+        self.is_cut = !is_drained && filled < into.len();
         if self.tls.wants_write() {
             // A broken socket tells the next read or write; one that is full has an edge to come.
             let _ = self.flush();
@@ -217,9 +237,9 @@ impl TlsSocket {
         }
     }
 
-    /// Whether the stream has ended behind what the last read gave: the next read says how.
-    pub(super) const fn has_ended(&self) -> bool {
-        self.end.is_some()
+    /// Whether the next read has something to tell without an event: the rest, or how the stream ended.
+    pub(super) const fn has_more(&self) -> bool {
+        self.is_cut || self.end.is_some()
     }
 
     /// Decrypts `records` into `into` until one of them is used up; keeps what is left. Returns how much was filled.
@@ -385,7 +405,7 @@ mod tests {
             while client.wants_write() {
                 client.write_tls(&mut far).unwrap();
             }
-            assert_eq!(server.recv(&mut [0; 4096], &mut [0; 64]).unwrap_err().kind(), WouldBlock);
+            assert_eq!(server.recv(&mut [0; 4096], &mut 9, &mut [0; 64]).unwrap_err().kind(), WouldBlock);
             if client.is_handshaking() {
                 client.read_tls(&mut far).unwrap();
                 client.process_new_packets().unwrap();

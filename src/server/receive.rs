@@ -118,8 +118,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             Ok(n) => {
                 let is_full = n == room.len();
                 connection.last_heard = Tick::of(self.now);
-                connection.facts.closed |= self.net.has_ended(&connection.socket);
-                connection.facts.readable = is_full || connection.facts.closed;
+                let is_more = connection.facts.closed || self.net.has_more(&connection.socket);
+                connection.facts.readable = is_full || is_more;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
                 if self.gate.is_awaited(id) {
@@ -128,7 +128,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Arrival::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.facts.readable = false;
+                connection.facts.readable = self.net.has_more(&connection.socket);
                 Arrival::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,

@@ -218,6 +218,30 @@ test("only our own pages may connect, and a page can bring a token", async () =>
   await closed.stop();
 });
 
+test("over https: the pages speak wss by themselves, with a certificate that the server made up", async () => {
+  const options = { base: server.tls, ignoreHTTPSErrors: true };
+  const echo = await open("/echo", options);
+  const sockets = [];
+  echo.on("websocket", (socket) => sockets.push(socket.url()));
+  await echo.getByLabel("Text").fill("veiled");
+  await echo.getByLabel("Text").press("Enter");
+  const steps = echo.locator("#log li");
+  await until("four steps", async () => (await steps.count()) === 4);
+  assert.match((await steps.allTextContents())[2], /^received: veiled \(/);
+  assert.ok(sockets.length > 0 && sockets.every((url) => url.startsWith("wss://")), String(sockets));
+  await echo.finish();
+
+  // One room, whichever way its guests came in.
+  const ann = await open("/chat/veiled?name=ann", options);
+  await line(ann, "ann comes in");
+  const ben = await open("/chat/veiled?name=ben");
+  await line(ann, "ben comes in");
+  await say(ben, "hello through the veil");
+  await line(ann, "ben:hello through the veil");
+  await ben.finish();
+  await ann.finish();
+});
+
 // Last, since it ends the server that the others use.
 test("chat: says that the connection is lost, and comes back when the server does", async () => {
   const page = await open("/chat/lasting?name=ann");
@@ -232,8 +256,9 @@ test("chat: says that the connection is lost, and comes back when the server doe
 });
 
 // Starts the server and gives it once it says where it listens.
-function startServer(port, flags = []) {
-  const child = spawn(SERVER, ["--listen", `127.0.0.1:${port}`, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+function startServer(port, more = []) {
+  const flags = ["--listen", `127.0.0.1:${port}`, "--tls-listen", "127.0.0.1:0", "--tls-self-signed", ...more];
+  const child = spawn(SERVER, flags, { stdio: ["ignore", "ignore", "pipe"] });
   // However this process ends, the server must not outlive it.
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill);
@@ -248,14 +273,16 @@ function startServer(port, flags = []) {
     child.once("exit", (code) => fail(new Error(`the server ended with ${code}:\n${log}`)));
     child.stderr.setEncoding("utf8").on("data", (text) => {
       log += text;
-      const found = log.match(/listening on 127\.0\.0\.1:(\d+)/);
-      if (found) done({ port: Number(found[1]), url: `http://127.0.0.1:${found[1]}`, stop });
+      const found = log.match(/listening on 127\.0\.0\.1:(\d+), wss:\/\/(127\.0\.0\.1:\d+)/);
+      if (found) {
+        done({ port: Number(found[1]), url: `http://127.0.0.1:${found[1]}`, tls: `https://${found[2]}`, stop });
+      }
     });
   });
 }
 
 // A page in a browser of its own, so to speak. `finish` closes it and fails if it complained about anything.
-async function open(path, options = {}) {
+async function open(path, { base = server.url, ...options } = {}) {
   const context = await browser.newContext({ viewport: DESK, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
@@ -271,7 +298,7 @@ async function open(path, options = {}) {
     await context.close();
     assert.deepEqual(complaints, [], `${path} complains`);
   };
-  const response = await page.goto(server.url + path);
+  const response = await page.goto(base + path);
   assert.equal(response.status(), 200, path);
   return page;
 }

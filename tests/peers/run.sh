@@ -41,12 +41,12 @@ start() {
     port=$(head -n 1 "$work/port")
 }
 
-# measure NAME PATH FLAGS…: one run, then its JSON is judged.
+# measure NAME PATH FLAGS…: one run, then its JSON is judged. $scheme is ws unless it is set.
 measure() {
     name=$1 path=$2
     shift 2
     "$LOADGEN" "$@" --warmup 500ms --duration 2s --drain 3s --no-tui -q --server-pid "$server" --label "$name" \
-        --json "$work/report.json" "ws://127.0.0.1:$port$path" >"$work/summary.txt" || die "$name: loadgen ended with $?"
+        --json "$work/report.json" "${scheme:-ws}://${host:-127.0.0.1}:$port$path" >"$work/summary.txt" || die "$name: loadgen ended with $?"
     python3 - "$work/report.json" "$name" <<'PYTHON' || die "$name: the report is not what it must be"
 import json, sys
 
@@ -99,11 +99,26 @@ run_ws() {
     need node nodejs
     need npm npm
     mkdir -p "$work/ws"
-    cp "$here/package.json" "$here/server.mjs" "$work/ws/"
+    cp "$here/package.json" "$here/server.mjs" "$here/wss.mjs" "$work/ws/"
     [ -d "$work/ws/node_modules/ws" ] || npm install --prefix "$work/ws" --no-audit --no-fund --silent
     start node "$work/ws/server.mjs"
     all_runs ws
     stop
+
+    # Over TLS: loadgen as the client of Node's server, and then `ws` as the client of stentor.
+    start node "$work/ws/server.mjs" "$root/tests/tls/keys/ec.pem" "$root/tests/tls/keys/ec-sec1.key"
+    scheme=wss host=localhost
+    set -- --cacert "$root/tests/tls/keys/ec.pem"
+    measure "ws: wss, echo" /echo -s echo -c 30 --rate-per-client 5 "$@"
+    measure "ws: wss, broadcast, 64 KiB payloads" /broadcast -c 20 -r 10 --size 64ki "$@"
+    measure "ws: wss, connect" /echo -s connect -c 100 --ramp 1k "$@"
+    scheme='' host=''
+    stop
+    if [ -z "${STENTOR_BIN:-}" ]; then
+        cargo build --quiet --manifest-path "$root/Cargo.toml" --bin stentor
+        STENTOR_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/stentor
+    fi
+    node "$work/ws/wss.mjs" "$STENTOR_BIN" || die "ws: the client over wss ended with $?"
 }
 
 run_websockets() {

@@ -8,11 +8,14 @@
 //! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
 
 mod open;
+mod stream;
+mod trust;
 
 pub use open::open;
+pub use stream::Stream;
+pub use trust::trust;
 
-use mio::net::TcpStream;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use stentor::http::{self, HeadScan, Storage};
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
 use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked};
@@ -52,7 +55,7 @@ pub type Reason = std::borrow::Cow<'static, str>;
 #[derive(Debug)]
 pub struct Client {
     /// The socket, unless it is new or gone.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     state: State,
     decoder: Decoder,
     /// What is received and incomplete.
@@ -97,6 +100,8 @@ pub enum Progress {
 pub struct Lent {
     /// One read's worth of bytes.
     pub receive: Vec<u8>,
+    /// One read's worth of what comes encrypted; empty without TLS.
+    pub records: Vec<u8>,
     /// One frame's worth of bytes.
     pub encode: Vec<u8>,
     /// Draws masking keys.
@@ -123,20 +128,15 @@ impl Client {
     }
 
     /// Whether a frame waits for the socket.
-    pub const fn is_blocked(&self) -> bool {
-        self.unwritten.is_some()
+    pub fn is_blocked(&self) -> bool {
+        self.unwritten.is_some() || self.stream.as_ref().is_some_and(Stream::holds)
     }
 
     /// Takes a socket that is connecting.
-    pub fn begin(&mut self, stream: TcpStream, now_ns: u64) {
+    pub fn begin(&mut self, stream: Stream, now_ns: u64) {
         self.stream = Some(stream);
         self.state = State::Connecting;
         self.started_ns = now_ns;
-    }
-
-    /// The socket, to register it.
-    pub const fn stream_mut(&mut self) -> Option<&mut TcpStream> {
-        self.stream.as_mut()
     }
 
     /// TCP says writable for the first time: it is connected, or it has failed.
@@ -149,7 +149,7 @@ impl Client {
         request: &ClientRequest<'_>,
         lent: &mut Lent,
     ) -> Result<(), Reason> {
-        let stream = self.stream.as_ref().expect("a connecting client has a socket");
+        let stream = self.stream.as_mut().expect("a connecting client has a socket").tcp();
         match stream.take_error() {
             Ok(None) => {}
             Ok(Some(error)) | Err(error) => return Err(reason(&error)),
@@ -180,7 +180,7 @@ impl Client {
         let mut progress = Progress::None;
         loop {
             let Some(stream) = self.stream.as_mut() else { return progress };
-            let got = match stream.read(&mut lent.receive) {
+            let got = match stream.read(&mut lent.records, &mut lent.receive) {
                 Ok(0) => return self.gone("the server closed the connection"),
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return progress,
@@ -322,7 +322,7 @@ impl Client {
             return Ok(());
         }
         let Some(stream) = self.stream.as_mut() else { return Ok(()) };
-        let written = write_some(stream, bytes).map_err(|error| reason(&error))?;
+        let written = stream.write(bytes).map_err(|error| reason(&error))?;
         if written < bytes.len() {
             let bytes = bytes[written..].to_vec();
             self.unwritten = Some(Box::new(Unwritten { bytes, written: 0 }));
@@ -335,11 +335,12 @@ impl Client {
     /// # Errors
     /// The connection is broken.
     pub fn flush(&mut self) -> Result<(), Reason> {
-        let (Some(unwritten), Some(stream)) = (self.unwritten.as_mut(), self.stream.as_mut()) else {
-            return Ok(());
+        let Some(stream) = self.stream.as_mut() else { return Ok(()) };
+        let Some(unwritten) = self.unwritten.as_mut() else {
+            return stream.write(&[]).map(drop).map_err(|error| reason(&error));
         };
         unwritten.written +=
-            write_some(stream, &unwritten.bytes[unwritten.written..]).map_err(|error| reason(&error))?;
+            stream.write(&unwritten.bytes[unwritten.written..]).map_err(|error| reason(&error))?;
         if unwritten.written == unwritten.bytes.len() {
             self.unwritten = None;
         }
@@ -375,21 +376,6 @@ impl Client {
         self.drop_connection();
         Progress::Gone(why.into())
     }
-}
-
-/// Writes until the socket takes no more; returns how many bytes it took.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(more) => written += more,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(written)
 }
 
 /// The system's words without the number, so that equal failures count together.

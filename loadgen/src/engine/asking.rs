@@ -6,8 +6,13 @@
 //! Invariants: the same client always gets the same nonce within a run, different clients get different ones.
 
 use super::assignment::Assignment;
+use crate::client::{self, Stream};
 use crate::plan::{Plan, Target};
+use mio::net::TcpStream;
+use rustls::ClientConfig;
+use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
 
 /// The asking side of one loop.
@@ -17,16 +22,34 @@ pub(super) struct Asking<'p> {
     assignment: Assignment,
     protocols: Vec<&'p str>,
     headers: Vec<(&'p str, &'p str)>,
+    /// Settings of TLS, if any target asks for it.
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl<'p> Asking<'p> {
     /// Borrows what is the same for all clients.
-    pub(super) fn new(plan: &'p Plan, assignment: Assignment) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Whom to trust over TLS cannot be read any more; the plan was checked before.
+    pub(super) fn new(plan: &'p Plan, assignment: Assignment) -> io::Result<Self> {
+        Ok(Self {
             plan,
             assignment,
             protocols: plan.subprotocols.iter().map(String::as_str).collect(),
             headers: plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            tls: client::trust(plan).map_err(io::Error::other)?,
+        })
+    }
+
+    /// Puts TLS on a client's socket, if its target asks for it.
+    pub(super) fn clothe(&self, local: u32, tcp: TcpStream) -> io::Result<Stream> {
+        let target = self.target(local);
+        match &self.tls {
+            Some(config) if target.tls => {
+                let name = target.server_name().map_err(io::Error::other)?;
+                Stream::tls(tcp, Arc::clone(config), name)
+            }
+            Some(_) | None => Ok(Stream::Plain(tcp)),
         }
     }
 

@@ -131,6 +131,7 @@ impl<'p> Loop<'p> {
             clients: Vec::new(),
             lent: Lent {
                 receive: vec![0; RECEIVE_BYTES],
+                records: Vec::new(),
                 encode: Vec::with_capacity(encode_bytes),
                 rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
             },
@@ -152,7 +153,7 @@ impl<'p> Loop<'p> {
             anon_before_bytes: 0,
             memory: OwnMemory::default(),
             plan,
-            asking: Asking::new(plan, assignment),
+            asking: Asking::new(plan, assignment)?,
             assignment,
         };
         // What is the same for one client and for a million is not the clients' cost; what follows is.

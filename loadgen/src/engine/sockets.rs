@@ -165,10 +165,11 @@ impl Loop<'_> {
         let address = self.asking.target(local).address;
         let address = address.ok_or_else(|| std::io::Error::other("the target was not resolved"))?;
         let started_ns = now_ns();
-        let mut stream = client::open(address, self.asking.source(local))?;
+        let stream = client::open(address, self.asking.source(local))?;
+        let mut stream = self.asking.clothe(local, stream)?;
         // Registered once, edge-triggered, for its whole life.
         let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(local as usize), both)?;
+        self.poll.registry().register(stream.tcp(), Token(local as usize), both)?;
         self.clients[local as usize].begin(stream, started_ns);
         Ok(())
     }

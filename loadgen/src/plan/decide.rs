@@ -5,7 +5,8 @@
 //! Invariants: nothing here touches the system; a decision that fails has no effect.
 
 use super::{
-    Arrival, Fill, JSON_FRAME_BYTES, Model, PAIRS_MAX, Protocol, Publishers, SIZE_MAX, Scenario, UsageError,
+    Arrival, Fill, JSON_FRAME_BYTES, Model, PAIRS_MAX, Protocol, Publishers, SIZE_MAX, Scenario, Target,
+    UsageError,
 };
 use crate::cli::{Auto, RunArgs, UnbuiltFlags};
 use crate::units;
@@ -44,12 +45,9 @@ pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
     if args.protocol != Protocol::Raw {
         return Err(usage("--protocol socketio is not built yet; built is raw"));
     }
-    let UnbuiltFlags { deflate, tls_insecure, cacert, session, storm, backoff, slow, slow_rate } =
-        &args.unbuilt;
+    let UnbuiltFlags { deflate, session, storm, backoff, slow, slow_rate } = &args.unbuilt;
     let given = [
         (*deflate, "--deflate"),
-        (*tls_insecure, "--tls-insecure"),
-        (cacert.is_some(), "--cacert"),
         (session.is_some(), "--session"),
         (storm.is_some(), "--storm"),
         (backoff.is_some(), "--backoff"),
@@ -60,6 +58,32 @@ pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
         Some((_, flag)) => Err(UsageError(format!("{flag} is not built yet"))),
         None => Ok(()),
     }
+}
+
+/// Only somebody else's server has a process to be named.
+pub(super) fn check_server(args: &RunArgs, embedded: bool) -> Result<(), UsageError> {
+    if embedded && args.server_pid.is_some() {
+        return Err(usage("--server-pid needs a URL: without one loadgen starts and samples its own server"));
+    }
+    Ok(())
+}
+
+/// Whom to trust is asked only over TLS, and only once.
+pub(super) fn check_trust(args: &RunArgs, targets: &[Target]) -> Result<(), UsageError> {
+    let given = match (&args.cacert, args.tls_insecure) {
+        (Some(_), true) => {
+            return Err(usage(
+                "--cacert says whom to trust, --tls-insecure trusts anybody: give one of them",
+            ));
+        }
+        (Some(_), false) => "--cacert",
+        (None, true) => "--tls-insecure",
+        (None, false) => return Ok(()),
+    };
+    if targets.iter().any(|target| target.tls) {
+        return Ok(());
+    }
+    Err(UsageError(format!("{given} is for wss:// targets, and none is given")))
 }
 
 /// How many clients publish.

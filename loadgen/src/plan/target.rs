@@ -1,4 +1,4 @@
-//! A target: a `ws://` URL taken apart, and the address behind it.
+//! A target: a `ws://` or `wss://` URL taken apart, and the address behind it.
 //!
 //! Why: ten thousand connections must not parse or resolve the same URL ten thousand times, and what goes into the
 //! request line must not be able to break it (RFC 6455 §3 forbids fragments).
@@ -6,6 +6,7 @@
 //! Invariants: `authority` and `path` hold neither blanks nor control characters; `path` begins with `/`.
 
 use super::UsageError;
+use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,10 +14,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 /// One server to measure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// Host and, unless it is 80, port: the `Host` header.
+    /// Host and, unless it is the scheme's own, port: the `Host` header.
     pub authority: String,
     /// Path and query: the request's target.
     pub path: String,
+    /// `wss`.
+    pub tls: bool,
     host: String,
     port: u16,
     /// Where to connect; `None` until [`Target::resolve`].
@@ -24,17 +27,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes a URL apart: `ws://HOST[:PORT][/PATH][?QUERY]`; without scheme, `ws://` is meant.
+    /// Takes a URL apart: `ws[s]://HOST[:PORT][/PATH][?QUERY]`; without scheme, `ws://` is meant.
     ///
     /// # Errors
-    /// It is no such URL; `wss://` is not built yet.
+    /// It is no such URL.
     pub fn parse(url: &str) -> Result<Self, UsageError> {
         let wrong = |why: &str| UsageError(format!("`{}` is no target: {why}", url.escape_debug()));
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) => rest,
-            Some(("wss", _)) => return Err(wrong("wss is not built yet; write ws://HOST[:PORT][/PATH]")),
-            Some(_) => return Err(wrong("write ws://HOST[:PORT][/PATH]")),
-            None => url,
+        let (tls, rest) = match url.split_once("://") {
+            Some(("ws", rest)) => (false, rest),
+            Some(("wss", rest)) => (true, rest),
+            Some(_) => return Err(wrong("write ws://HOST[:PORT][/PATH] or wss://…")),
+            None => (false, url),
         };
         if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("blanks, control and non-ASCII characters must be percent-encoded"));
@@ -50,13 +53,26 @@ impl Target {
                 host,
                 port.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port is 1 to 65535"))?,
             ),
-            Some(_) | None => (authority, 80),
+            Some(_) | None => (authority, if tls { 443 } else { 80 }),
         };
         if host.is_empty() || host.contains('@') {
             return Err(wrong("it needs a host, without user and password"));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { authority: authority.to_owned(), path, host, port, address: None })
+        let target = Self { authority: authority.to_owned(), path, tls, host, port, address: None };
+        if tls {
+            target.server_name().map_err(|why| wrong(&why))?;
+        }
+        Ok(target)
+    }
+
+    /// Whom the server must prove to be.
+    ///
+    /// # Errors
+    /// The host can stand in no certificate.
+    pub fn server_name(&self) -> Result<ServerName<'static>, String> {
+        let name = ServerName::try_from(self.host.clone());
+        name.map_err(|_| format!("`{}` is no name that a certificate can hold", self.host.escape_debug()))
     }
 
     /// The target that listens at `address`.
@@ -64,6 +80,7 @@ impl Target {
         Self {
             authority: address.to_string(),
             path: path.to_owned(),
+            tls: false,
             host: address.ip().to_string(),
             port: address.port(),
             address: Some(address),
@@ -87,7 +104,8 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.authority, self.path)
+        let scheme = if self.tls { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
 
@@ -103,9 +121,12 @@ mod tests {
             ("ws://[::1]:9001", "[::1]:9001", "/", 9001),
             ("ws://[::1]/a", "[::1]", "/a", 80),
             ("ws://h?q", "h", "/?q", 80),
+            ("wss://h", "h", "/", 443),
+            ("wss://127.0.0.1:9443/a", "127.0.0.1:9443", "/a", 9443),
         ];
         for (url, authority, path, port) in cases {
             let target = Target::parse(url).expect(url);
+            assert_eq!(target.tls, url.starts_with("wss"));
             assert_eq!(
                 (target.authority.as_str(), target.path.as_str(), target.port),
                 (authority, path, port)
@@ -122,6 +143,7 @@ mod tests {
             "ws://h/a b",
             "ws://u@h/",
             "ftp://h",
+            "wss://a..b/",
             "ws://h/#f",
             "ws://h/\r\nX: y",
         ] {

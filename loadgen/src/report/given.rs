@@ -65,6 +65,10 @@ pub struct Plan {
     pub protocol: String,
     /// `permessage-deflate` offered.
     pub deflate: bool,
+    /// Over `wss`, any certificate was trusted.
+    pub tls_insecure: bool,
+    /// Over `wss`, the file whose certificates were trusted instead of the system's.
+    pub cacert: Option<String>,
     /// Verdict `INVALID` ends with exit code 4.
     pub strict: bool,
     /// Thresholds as typed.
