@@ -3,7 +3,7 @@
 //! Run with `--features mutate`; without it the server cannot be told to make a mistake.
 
 use stentor::base::mutation::{Mutation, make};
-use stentor::sim::run;
+use stentor::sim::{exhaustive, run};
 
 /// Seeds that are tried until one fails.
 const SEEDS_MAX: u64 = 2500;
@@ -16,6 +16,25 @@ fn found(mutation: Mutation, oracles: &[&str]) {
     let Some((seed, failure)) = failure else { panic!("{SEEDS_MAX} worlds do not show {mutation:?}") };
     println!("{mutation:?}: seed {seed}: {}: {}", failure.oracle, failure.text);
     assert!(oracles.contains(&failure.oracle), "{mutation:?} in world {seed}: {failure:?}");
+}
+
+/// The same in the scripted scenarios, with one call after the other made to fail: the right scenario shows it.
+fn found_exhaustively(mutation: Mutation, scenario: &str) {
+    let scenario =
+        exhaustive::scenarios().iter().find(|one| one.name == scenario).expect("there is such a scenario");
+    make(Some(mutation));
+    let report = exhaustive::exhaust(scenario, std::num::NonZeroUsize::MIN);
+    make(None);
+    assert!(!report.failures.is_empty(), "{mutation:?} is not shown by {report}");
+}
+
+#[test]
+fn failing_calls_show_what_is_wrong_with_their_handling() {
+    found_exhaustively(Mutation::InterruptBreaks, "echo");
+    found_exhaustively(Mutation::InterruptForgets, "echo");
+    found_exhaustively(Mutation::AbortEndsAccepting, "many-at-once");
+    found_exhaustively(Mutation::KnockForgotten, "connect");
+    found_exhaustively(Mutation::BrokenIsKept, "broadcast-5");
 }
 
 macro_rules! mistakes {
@@ -44,6 +63,17 @@ mistakes! {
     a_buffer_that_does_not_come_home: BufferNotReturned => ["leak"];
     a_gap_that_is_not_told: GapNotTold => ["lost"];
     a_refusal_that_never_ends: ToldForEver => ["leak", "reaping"];
+    a_post_that_is_acknowledged_and_forgotten: PostForgotten => ["lost"];
+    a_publication_that_overtakes_others: Overtaken => ["lost", "order", "doubled", "not owed", "frames"];
+    a_tick_that_is_overslept: TickOverslept => ["liveness"];
+    an_aborted_accept_that_ends_accepting: AbortEndsAccepting => ["served", "liveness"];
+    a_rest_that_is_too_long: LongRest => ["served"];
+    a_violation_that_is_answered_wrongly: WrongCode => ["violation"];
+    an_interrupted_read_that_ends_a_connection: InterruptBreaks => ["departure", "close", "handshake", "http"];
+    an_interrupted_write_that_is_forgotten: InterruptForgets =>
+        ["frames", "http", "handshake", "liveness", "close", "not owed", "order", "lost", "departure"];
+    a_broken_stream_that_is_kept: BrokenIsKept => ["departure", "spinning", "leak", "reaping"];
+    an_assertion_that_does_not_hold: Panics => ["panic"];
     a_stall_of_our_own_that_is_blamed_on_peers: OwnStallBlamed => ["departure", "handshake", "close"];
 }
 

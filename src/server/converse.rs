@@ -9,6 +9,7 @@ use super::connection::{Session, Stage};
 use super::limits::{LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::net::Net;
 use crate::service::{Ctx, Departure, Service};
@@ -40,7 +41,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             Halt::Broken(violation) => {
                 self.metrics.refusals.count("violation", violation.label());
                 tracing::debug!(connection = id.serial, %violation, "a peer broke the protocol");
-                self.fail(id, violation.close_code(), &violation.to_string(), Departure::Violation);
+                let code = violation.close_code();
+                let code = if is_made(Mutation::WrongCode) { CloseCode::PROTOCOL_ERROR } else { code };
+                self.fail(id, code, &violation.to_string(), Departure::Violation);
             }
         }
     }

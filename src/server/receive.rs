@@ -117,7 +117,11 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.facts.readable = false;
                 Arrival::Nothing
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted && !is_made(Mutation::InterruptBreaks) =>
+            {
+                Arrival::Nothing
+            }
             Err(_) => Arrival::Broken,
         }
     }
@@ -144,7 +148,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             Arrival::Broken => {
                 self.keep(id, held, None);
-                self.doom(id, Departure::Reset);
+                if !is_made(Mutation::BrokenIsKept) {
+                    self.doom(id, Departure::Reset);
+                }
             }
         }
     }

@@ -10,6 +10,9 @@ use fastrand::Rng;
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::server::{Config, Overflow};
 
+/// Fragments of a message: few, so that a peer that sends too many is soon found out.
+pub const FRAGMENTS_MAX: u32 = 48;
+
 /// What is to happen in a world.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -17,7 +20,7 @@ pub struct Plan {
     pub config: Config,
     /// What goes wrong while the world is young.
     pub faults: Faults,
-    /// How many peers come in all.
+    /// How many peers come in all, but for one that comes when all is well again.
     pub peers: usize,
     /// Whether nearly all of them are in one channel.
     pub is_crowd: bool,
@@ -40,6 +43,12 @@ pub struct Faults {
     pub tear: u32,
     /// A send is taken only in part, or not at all, although there is room.
     pub stingy: u32,
+    /// A read gets a part of what has arrived; the rest follows.
+    pub sip: u32,
+    /// A piece is held up on the wire.
+    pub lag: u32,
+    /// A connection is cut by the network, in whatever call finds it out.
+    pub cut: u32,
     /// A call is interrupted by a signal.
     pub interrupt: u32,
     /// An event is reported that is none.
@@ -62,6 +71,8 @@ pub struct Faults {
     pub socket_bytes: (usize, usize),
     /// Time on the wire, at least and at most.
     pub latency: (Nanos, Nanos),
+    /// Listeners.
+    pub doors: usize,
 }
 
 impl Plan {
@@ -103,9 +114,34 @@ impl Plan {
 }
 
 impl Faults {
+    /// A world in which nothing goes wrong.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            tear: 0,
+            sip: 0,
+            lag: 0,
+            cut: 0,
+            stingy: 0,
+            interrupt: 0,
+            spurious: 0,
+            repeat: 0,
+            shuffle: false,
+            events_max: 1024,
+            stall: 0,
+            late: 0,
+            descriptors_max: usize::MAX,
+            exhausted: 0,
+            socket_bytes: (64 << 10, 64 << 10),
+            latency: (MILLI, MILLI),
+            doors: 1,
+        }
+    }
+
     fn draw(rng: &mut Rng, peers: usize) -> Self {
         let mut chance = |most: u32| if rng.u32(..5) < 2 { rng.u32(1..=most) } else { 0 };
         let (tear, stingy, interrupt) = (chance(800), chance(500), chance(50));
+        let (sip, lag, cut) = (chance(400), chance(60), chance(6));
         let (spurious, repeat, stall, late, exhausted) =
             (chance(200), chance(500), chance(6), chance(100), chance(300));
         let is_small = rng.bool();
@@ -116,6 +152,9 @@ impl Faults {
         let fastest = rng.u64(1_000..if least < 512 { 50_000 } else { 5 * MILLI });
         Self {
             tear,
+            sip,
+            lag,
+            cut,
             stingy,
             interrupt,
             spurious,
@@ -128,25 +167,14 @@ impl Faults {
             exhausted,
             socket_bytes: (least, least * rng.usize(1..32)),
             latency: (fastest, fastest * rng.u64(1..30)),
+            doors: rng.usize(1..3),
         }
     }
 
     /// What is left when nothing goes wrong any more.
     pub fn heal(&mut self) {
-        *self = Self {
-            tear: 0,
-            stingy: 0,
-            interrupt: 0,
-            spurious: 0,
-            repeat: 0,
-            shuffle: false,
-            events_max: 1024,
-            stall: 0,
-            late: 0,
-            descriptors_max: usize::MAX,
-            exhausted: 0,
-            ..self.clone()
-        };
+        let Self { socket_bytes, latency, doors, .. } = *self;
+        *self = Self { socket_bytes, latency, doors, ..Self::none() };
     }
 }
 
@@ -170,6 +198,7 @@ fn draw_config(rng: &mut Rng) -> Config {
         connections_max: None,
         ..Config::default()
     };
+    config.ws.fragments_max = FRAGMENTS_MAX;
     (config.ws.message_max, config.ws.frame_max) = (message_max, message_max);
     config
 }

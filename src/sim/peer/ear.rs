@@ -6,7 +6,9 @@
 //! Invariant: whatever is cut by the network is put together before it is judged.
 
 use super::super::book::Book;
-use super::{Deed, Errand, Peer, Stage};
+use super::super::tally::Fault;
+use super::wrong::{HEADS, Wrong};
+use super::{Deed, Errand, Noise, Peer, Stage};
 use crate::http::client::{Body, Response};
 use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
 use crate::ws::close::CloseCode;
@@ -40,9 +42,14 @@ impl Peer {
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
         let is_honest = account.may_expect_all() && !book.is_stopping;
+        let facts = account.facts;
+        let is_listening = !facts.is_deaf && !facts.is_thin && !facts.reset && facts.vanished.is_none();
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if was == Stage::Talking && is_honest {
             book.fail("close", format!("peer {} heard the end without a close frame", self.number));
+        }
+        if was == Stage::Talking && self.wrong().is_some() && is_listening && !book.is_stopping {
+            book.fail("violation", format!("peer {} was not told what it did wrong", self.number));
         }
         if was == Stage::Asking && is_honest && matches!(self.errand, Errand::Talk(..)) {
             book.fail("handshake", format!("peer {} was let go before it was let in", self.number));
@@ -62,6 +69,14 @@ impl Peer {
         }
         if !self.ended {
             self.end(book, deeds);
+        }
+    }
+
+    /// What it has done wrong and is to be told, if it has.
+    fn wrong(&self) -> Option<Wrong> {
+        match self.errand {
+            Errand::Noise(Noise::Frame(wrong)) if self.said > 0 => Some(wrong),
+            Errand::Noise(_) | Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => None,
         }
     }
 
@@ -110,6 +125,7 @@ impl Peer {
                 book.fail("handshake", format!("peer {}: {rejection}", self.number));
             }
             self.stage = Stage::Talking;
+            book.joined(self.number);
             deeds.push(Deed::Again(0));
             return Some(head_len);
         }
@@ -127,11 +143,23 @@ impl Peer {
             self.requests.push_front(is_head);
             return None;
         }
-        let is_asked = matches!(self.errand, Errand::Noise(_)) || status == 200;
-        if !is_asked && !book.is_stopping {
-            book.fail("http", format!("peer {} was answered {status}", self.number));
-        }
+        self.judge(status, book);
         Some(head_len + body_len)
+    }
+
+    /// Whether this is the answer that was due.
+    fn judge(&self, status: u16, book: &mut Book) {
+        let is_due = match self.errand {
+            Errand::Noise(Noise::Head(which)) => status == HEADS[which].1,
+            Errand::Noise(_) => true,
+            Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => status == 200,
+        };
+        if status == 200 && matches!(self.errand, Errand::Post(_)) {
+            book.acknowledged(self.number);
+        }
+        if !is_due && !book.is_stopping {
+            book.fail("http", format!("peer {} ({:?}) was answered {status}", self.number, self.errand));
+        }
     }
 
     /// Takes one frame; returns how many bytes it was, if it is whole.
@@ -160,7 +188,9 @@ impl Peer {
         match self.decoder.decode(frame, &mut Cursor::default(), &limits) {
             Ok(Some(Event::Message { kind, payload })) => book.heard(self.number, kind, payload),
             Ok(Some(Event::Ping(payload))) => {
-                if !self.is_mute && !self.said_close && !self.ended {
+                if self.is_mute {
+                    book.tally.count(Fault::Mute);
+                } else if !self.said_close && !self.ended {
                     let mut out = Vec::new();
                     encode_masked(&mut out, Opcode::Pong, payload, [1, 2, 3, 4]);
                     deeds.push(Deed::Send(out));
@@ -178,6 +208,11 @@ impl Peer {
             Ok(Some(Event::Close(body))) => {
                 let code = body.map_or(CloseCode::NORMAL, |(code, _)| code);
                 self.stage = Stage::HeardClose;
+                if let Some(wrong) = self.wrong().filter(|_| !book.is_stopping)
+                    && code != wrong.violation().close_code()
+                {
+                    book.fail("violation", format!("peer {} did {wrong:?} and heard {code}", self.number));
+                }
                 if !self.said_close && !self.is_mute && !self.ended {
                     book.accounts[self.number].facts.said_close = true;
                     self.close(code, deeds);
