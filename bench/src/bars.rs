@@ -28,6 +28,8 @@ pub enum Against {
         /// Recorded on a two-core machine (kernel 6.18, loopback); absent where that does not carry over.
         of_floor: Option<f64>,
     },
+    /// The same without compression.
+    Plain,
     /// Nothing: the factor is the bar itself.
     Nothing,
 }
@@ -69,9 +71,9 @@ pub enum Outcome {
 
 /// All bars, in the order of the questions.
 pub fn all() -> Vec<Bar> {
-    use Against::{FloorBatch, FloorSend, Nothing, Uws};
+    use Against::{FloorBatch, FloorSend, Nothing, Plain, Uws};
     let bar = |question, clients, size_bytes, width, against, factor| Bar {
-        cell: Cell { question, clients, size_bytes, width },
+        cell: Cell { question, clients, size_bytes, width, deflate: question == Question::Deflate },
         against,
         factor,
     };
@@ -104,6 +106,8 @@ pub fn all() -> Vec<Bar> {
         // Drawn for a turn of the loop; an echo waits for at least one.
         bar(Question::Amid, 18_000, 64, 1, Nothing, 5.0),
         bar(Question::Amid, 1000, 64, 1, Nothing, 5.0),
+        bar(Question::Deflate, 10_000, 1024, 1, Plain, 1.15),
+        bar(Question::Deflate, 1000, 1024, 1, Plain, 1.15),
     ]
 }
 
@@ -132,6 +136,10 @@ fn verdict(bar: &Bar, findings: &[Finding]) -> Verdict {
             ),
             (None, None) => (format!("≤ {factor:.2} × uWebSockets"), None),
         },
+        Against::Plain => {
+            let plain = Cell { deflate: false, ..bar.cell };
+            (format!("≤ {factor:.2} × uncompressed"), table::values(findings, &plain, JUDGED).median())
+        }
         Against::Nothing => (format!("≤ {factor}"), Some(1.0)),
     };
     let (most, measured) = (reference.map(|reference| reference * factor), median(JUDGED));
@@ -153,7 +161,8 @@ mod tests {
 
     #[test]
     fn bars_are_ratios_of_the_run_at_hand() {
-        let cell = Cell { question: Question::Fanout, clients: 1000, size_bytes: 64, width: 1 };
+        let cell =
+            Cell { question: Question::Fanout, clients: 1000, size_bytes: 64, width: 1, deflate: false };
         let floor = finding("floor-send", cell, 2.0);
         for (value, outcome) in [(2.19, Outcome::Pass), (2.21, Outcome::Fail)] {
             let verdicts = judge(&[floor.clone(), finding("stentor", cell, value)]);
@@ -165,7 +174,8 @@ mod tests {
 
     #[test]
     fn a_measured_uws_replaces_the_recorded_one() {
-        let cell = Cell { question: Question::Echo, clients: 10, size_bytes: 1 << 20, width: 1 };
+        let cell =
+            Cell { question: Question::Echo, clients: 10, size_bytes: 1 << 20, width: 1, deflate: false };
         let run = [finding("floor-send", cell, 300.0), finding("stentor", cell, 330.0)];
         assert_eq!(judge(&run)[0].outcome, Outcome::Pass);
         let with = [run[0].clone(), run[1].clone(), finding("uws", cell, 400.0)];

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bars::JUDGED;
 use crate::driver::{self, Failure, Fleet, Sample, Trust};
 use crate::server::{Contestant, Cores, Running};
 
@@ -29,16 +30,19 @@ pub enum Question {
     Idle,
     /// How long an echo takes while a publication goes to everybody.
     Amid,
+    /// Processor time per delivery of JSON, plain and compressed.
+    Deflate,
 }
 
 impl Question {
     /// All of them, in the order they are asked.
-    pub const ALL: [Self; 5] = [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid];
+    pub const ALL: [Self; 6] =
+        [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid, Self::Deflate];
 
     /// What a result is counted in.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Fanout => "µs per delivery",
+            Self::Fanout | Self::Deflate => "µs per delivery",
             Self::Echo => "µs per message",
             Self::Handshake => "µs per handshake",
             Self::Idle => "bytes per connection",
@@ -58,6 +62,8 @@ pub struct Cell {
     pub size_bytes: usize,
     /// Messages per burst (fan-out), messages in flight per client (echo), else 1.
     pub width: usize,
+    /// Whether the subscribers are sent it compressed.
+    pub deflate: bool,
 }
 
 impl fmt::Display for Cell {
@@ -74,6 +80,8 @@ impl fmt::Display for Cell {
             Question::Handshake => write!(f, "{clients} at once"),
             Question::Idle => write!(f, "up to {clients}"),
             Question::Amid => write!(f, "{clients}"),
+            Question::Deflate if self.deflate => write!(f, "{clients} × {size}B compressed"),
+            Question::Deflate => write!(f, "{clients} × {size}B plain"),
         }
     }
 }
@@ -157,8 +165,13 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         clients,
         cells: cells
             .iter()
-            .map(|&(size_bytes, width)| Cell { question, clients, size_bytes, width })
+            .map(|&(size_bytes, width)| Cell { question, clients, size_bytes, width, deflate: false })
             .collect(),
+    };
+    let squeezed = |clients: usize| {
+        let mut session = session(clients, &[(1024, 1), (1024, 1)]);
+        session.cells[1].deflate = true;
+        vec![session]
     };
     match (question, scale) {
         (Question::Fanout, Scale::Full) => vec![
@@ -180,6 +193,9 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
         (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
         (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],
+        (Question::Deflate, Scale::Full) => squeezed(10_000),
+        (Question::Deflate, Scale::Quick) => squeezed(1000),
+        (Question::Deflate, Scale::Clients(clients)) => squeezed(clients),
     }
 }
 
@@ -208,6 +224,8 @@ fn part_of(contestant: &Contestant, session: &Session) -> Session {
     const SINGLE_SENDS_MAX: usize = 16;
     let mut part = session.clone();
     part.cells.retain(|cell| match (contestant.name.as_str(), cell.question) {
+        // Who is compressed and who is not is compared within one server.
+        (name, Question::Deflate) => name == JUDGED,
         ("floor-batch", question) => question == Question::Fanout,
         ("floor-send", Question::Fanout) => cell.width <= SINGLE_SENDS_MAX,
         _ => true,
@@ -232,6 +250,11 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
     if session.cells.is_empty() {
         return Vec::new();
     }
+    let mut contestant = contestant.clone();
+    if session.question == Question::Deflate {
+        contestant.command.extend(["--deflate", "shared"].map(str::to_owned));
+    }
+    let contestant = &contestant;
     let running = match Running::start(contestant, plan.cores) {
         Ok(running) => running,
         Err(error) => return vec![Err(error.to_string())],
@@ -242,6 +265,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Handshake => handshakes(plan, &running, &mut found),
         Question::Idle => idle(session, contestant.trust, &running, &mut found),
         Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
+        Question::Deflate => deflate(plan, session, &running, &mut found),
     };
     if let Err(failure) = outcome {
         found.push(Err(failure.to_string()));
@@ -261,7 +285,7 @@ fn messages(
     for cell in &session.cells {
         let mut measure = |duration| match session.question {
             Question::Echo => driver::echo(&mut fleet, cell.size_bytes, cell.width, duration),
-            Question::Fanout | Question::Handshake | Question::Idle | Question::Amid => {
+            Question::Fanout | Question::Handshake | Question::Idle | Question::Amid | Question::Deflate => {
                 driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration)
             }
         };
@@ -310,6 +334,17 @@ fn amid(
     let worst = waits.get((waits.len() * 999).div_ceil(1000).saturating_sub(1));
     let value = worst.map(|wait| (wait.as_secs_f64() * 1e3, None));
     found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
+    Ok(())
+}
+
+/// One kind of subscribers after the other, in the same process.
+fn deflate(plan: &Plan, session: &Session, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
+    for cell in &session.cells {
+        let mut squeeze =
+            driver::Squeeze::connect(running.address(), session.clients, cell.size_bytes, cell.deflate)?;
+        squeeze.fanout(plan.duration / 4)?;
+        found.push(Ok(per_operation(running, || squeeze.fanout(plan.duration))?));
+    }
     Ok(())
 }
 

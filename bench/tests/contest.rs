@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bench::driver::{Failure, Fleet, Sample, Trust, echo, fanout, handshake};
+use bench::driver::{Failure, Fleet, Sample, Squeeze, Trust, echo, fanout, handshake};
 use bench::server::{Contestant, Running};
 
 /// No time at all: the driver then does the least that is a measurement.
@@ -70,4 +70,26 @@ fn a_server_that_goes_is_noticed() {
     drop(server);
     let failure = fanout(&mut fleet, 64, 1, ONCE).unwrap_err();
     assert!(matches!(failure, Failure::Closed { .. } | Failure::System(_)), "{failure}");
+}
+
+#[test]
+fn compressed_subscribers_are_sent_what_was_learnt() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // The thread ends with the test program.
+    std::thread::spawn(move || {
+        let server = stentor::server::Server::builder()
+            .listen("127.0.0.1:0".parse().expect("an address"))
+            .configure(|config| config.deflate.mode = stentor::server::deflate::Mode::Shared)
+            .bind()
+            .expect("it binds");
+        tell.send(server.addresses()[0].to_string()).expect("the test waits");
+        server.run()
+    });
+    let address = told.recv().expect("it says where it listens").parse().expect("of IPv4");
+    for is_compressed in [false, true] {
+        let mut squeeze = Squeeze::connect(address, 20, 1024, is_compressed).unwrap();
+        assert_eq!(squeeze.fanout(ONCE).unwrap().operations % 20, 0);
+    }
+    let refused = Squeeze::connect(address, 1, 100, true).map(|_| ());
+    assert!(matches!(refused, Err(Failure::Refused(_))), "what is not compressed gets no number");
 }

@@ -139,7 +139,7 @@ impl Connection {
                 Ok(None) => return,
                 Ok(Some(Event::Message { kind, payload })) => answer(out, kind, payload),
                 Ok(Some(Event::Ping(payload))) => encode_masked(out, Opcode::Pong, payload, fresh_key()),
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(_) | Event::Compressed { .. })) => {}
                 Ok(Some(Event::Close(told))) => {
                     let mut body = Vec::new();
                     if let Some((code, _)) = told {

@@ -5,6 +5,7 @@
 //!
 //! Invariant: what `--check` prints are flags that bring about the same settings.
 
+mod deflate;
 mod units;
 
 use clap::{Parser, ValueEnum};
@@ -71,6 +72,8 @@ pub(crate) struct Options {
     /// Time over which everybody is told goodbye after SIGTERM or SIGINT.
     #[arg(long, env = "STENTOR_DRAIN", value_name = "TIME", default_value = "5s", value_parser = time)]
     drain: Nanos,
+    #[command(flatten)]
+    deflate: deflate::DeflateOptions,
     /// What is logged: off, error, warn, info, debug or trace.
     #[arg(long, env = "STENTOR_LOG", value_name = "LEVEL", default_value = "info")]
     pub(crate) log: tracing::level_filters::LevelFilter,
@@ -135,6 +138,7 @@ impl Options {
         config.ws.frame_max = self.message_max;
         config.ws.message_max = self.message_max;
         config.ws.fragments_max = self.fragments_max;
+        self.deflate.apply(&mut config);
         config
     }
 }
@@ -161,6 +165,7 @@ pub(crate) fn effective(config: &Config) -> String {
         format!("overflow {}", config.overflow.name()),
         format!("drain {}", time(config.drain)),
     ]);
+    lines.extend(deflate::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

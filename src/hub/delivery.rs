@@ -8,10 +8,12 @@
 
 use std::rc::Rc;
 
+use super::compressors::Compressors;
+use super::dialect::Dialect;
 use super::frame::Frame;
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
-use super::topics::{TopicId, Topics};
+use super::topics::{Departing, TopicId, Topics};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 
@@ -21,6 +23,12 @@ pub struct Delivery {
     topic: TopicId,
     bytes: Rc<Vec<u8>>,
     items: Vec<Item>,
+    /// In the compressed dialects that somebody of the topic is sent, by slot.
+    translations: [Option<Translation>; Dialect::DEFLATED.len()],
+    /// What each subscriber is sent, by position; empty if it is `bytes` for all.
+    dialects: Box<[Dialect]>,
+    /// What the subscriber of the last visit is sent.
+    spoken: Dialect,
     /// Nobody joined in between and everybody hears itself: all are owed the whole.
     is_whole: bool,
     start: u32,
@@ -31,6 +39,13 @@ pub struct Delivery {
     unvisited: u32,
     unclaimed: u64,
     ranges: Vec<Range>,
+}
+
+/// A segment in another dialect: its frames, as many and in the same order, and where each ends.
+#[derive(Debug)]
+struct Translation {
+    bytes: Rc<Vec<u8>>,
+    ends: Vec<u32>,
 }
 
 /// What one step round the circle found.
@@ -45,9 +60,19 @@ pub enum Step {
 }
 
 impl Delivery {
-    /// Sets out with the oldest segment of `topic`.
-    pub(super) fn begin(topics: &mut Topics, ledger: &mut Ledger, topic: TopicId) -> Option<Self> {
-        let (Segment { bytes, items }, start, live) = topics.begin_delivery(topic)?;
+    /// Sets out with the oldest segment of `topic`, compressed once for each dialect that is spoken there.
+    pub(super) fn begin(
+        topics: &mut Topics,
+        ledger: &mut Ledger,
+        compressors: &mut Compressors,
+        topic: TopicId,
+    ) -> Option<Self> {
+        let Departing { segment: Segment { bytes, items }, start, live, dialects } =
+            topics.begin_delivery(topic)?;
+        let translations = Dialect::DEFLATED.map(|dialect| {
+            if dialects.is_spoken(dialect) { translate(compressors, dialect, &bytes, &items) } else { None }
+        });
+        let dialects = dialects.snapshot();
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
         let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
@@ -67,6 +92,9 @@ impl Delivery {
             unclaimed,
             ranges: Vec::with_capacity(1),
             items,
+            translations,
+            dialects,
+            spoken: Dialect::Raw,
         })
     }
 
@@ -85,13 +113,8 @@ impl Delivery {
         if id.is_none() {
             return Step::Skip;
         }
-        self.ranges.clear();
-        if self.is_whole {
-            let (to, publications) = (self.bytes.len() as u32, self.items.len() as u32);
-            self.ranges.push(Range { from: 0, to, publications });
-        } else {
-            Segment::ranges(&self.items, position, id, &mut self.ranges);
-        }
+        self.spoken = self.dialects.get(position as usize).copied().unwrap_or(Dialect::Raw);
+        self.find_ranges(position, id);
         self.unvisited = self.unvisited.saturating_sub(1);
         if self.ranges.is_empty() {
             ledger.excuse(self.entry, 1, now);
@@ -101,6 +124,43 @@ impl Delivery {
         Step::Visit(id)
     }
 
+    /// What the subscriber `id` at `position` is owed, in what it is sent.
+    #[inline]
+    fn find_ranges(&mut self, position: u32, id: ConnId) {
+        self.ranges.clear();
+        if self.is_whole {
+            let (to, publications) = (self.spoken_bytes().len() as u32, self.items.len() as u32);
+            self.ranges.push(Range { from: 0, to, publications });
+            return;
+        }
+        let Self { items, translations, spoken, ranges, .. } = self;
+        match spoken.slot().and_then(|slot| translations[slot].as_ref()) {
+            None => Segment::ranges(items, |index| items[index].end, position, id, ranges),
+            Some(Translation { ends, .. }) => {
+                Segment::ranges(items, |index| ends[index], position, id, ranges)
+            }
+        }
+    }
+
+    /// The bytes that the subscriber of the last visit is sent ranges of.
+    #[inline]
+    fn spoken_bytes(&self) -> &Rc<Vec<u8>> {
+        self.translation().map_or(&self.bytes, |translation| &translation.bytes)
+    }
+
+    /// The segment as the subscriber of the last visit is sent it, if that is not the plain one.
+    #[inline]
+    fn translation(&self) -> Option<&Translation> {
+        self.translations[self.spoken.slot()?].as_ref()
+    }
+
+    /// Whether what the subscriber of the last visit is owed holds compressed frames, which its window takes in.
+    #[inline]
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.translation().is_some()
+    }
+
     /// What the subscriber of the last [`Step::Visit`] is owed; nearly always one range. Only the last of several
     /// carries the entry: the subscriber is served when that has been written.
     #[inline]
@@ -108,7 +168,7 @@ impl Delivery {
         let last = self.ranges.len().wrapping_sub(1);
         self.ranges.iter().enumerate().map(move |(index, range)| {
             let entry = if index == last { self.entry } else { EntryId::NONE };
-            Frame::new(&self.bytes, range.from, range.to, range.publications, entry)
+            Frame::new(self.spoken_bytes(), range.from, range.to, range.publications, entry)
         })
     }
 
@@ -117,7 +177,7 @@ impl Delivery {
     #[must_use]
     pub fn single(&self) -> Option<(&[u8], Range)> {
         match self.ranges[..] {
-            [range] => Some((&self.bytes[range.from as usize..range.to as usize], range)),
+            [range] => Some((&self.spoken_bytes()[range.from as usize..range.to as usize], range)),
             _ => None,
         }
     }
@@ -147,4 +207,22 @@ impl Delivery {
         }
         topics.end_delivery(self.topic);
     }
+}
+
+/// The frames of a segment in a compressed dialect; `None` if none of them is worth compressing.
+fn translate(
+    compressors: &mut Compressors,
+    dialect: Dialect,
+    bytes: &[u8],
+    items: &[Item],
+) -> Option<Translation> {
+    let (mut translated, mut ends, mut from) = (Vec::new(), Vec::with_capacity(items.len()), 0);
+    let mut is_compressed = false;
+    for item in items {
+        is_compressed |= compressors.append(dialect, &bytes[from..item.end as usize], &mut translated);
+        ends.push(translated.len() as u32);
+        from = item.end as usize;
+    }
+    translated.shrink_to_fit();
+    is_compressed.then(|| Translation { bytes: Rc::new(translated), ends })
 }

@@ -7,7 +7,9 @@
 //! Invariants: the hub cannot write to a socket; what it holds is bounded by the server, which stops reading
 //! from publishers while too much waits ([`Topics::waiting_bytes`](topics::Topics::waiting_bytes)).
 
+pub mod compressors;
 pub mod delivery;
+pub mod dialect;
 pub mod frame;
 pub mod ledger;
 pub mod outbox;
@@ -21,6 +23,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
+use compressors::Compressors;
 use delivery::Delivery;
 use ledger::{Ledger, Unpaid};
 use outbox::Outbox;
@@ -35,6 +38,8 @@ pub struct Hub {
     pub outbox: Outbox,
     /// What became of every publication.
     pub ledger: Ledger,
+    /// What publications are compressed with.
+    pub compressors: Compressors,
     /// Topics to be delivered, round and round: a short delivery does not wait for a long one to end, and no number
     /// of short ones keeps a long one waiting.
     circle: VecDeque<Errand>,
@@ -48,6 +53,12 @@ enum Errand {
 }
 
 impl Hub {
+    /// A hub without anybody in it that compresses with these.
+    #[must_use]
+    pub fn new(compressors: Compressors) -> Self {
+        Self { compressors, ..Self::default() }
+    }
+
     /// Publishes a message to all who are in `topic` now, but not to `except`; returns to how many.
     pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8], except: ConnId, now: Nanos) -> u32 {
         let audience = self.topics.publish(topic, kind, payload, except, now);
@@ -65,7 +76,8 @@ impl Hub {
             match self.circle.pop_front()? {
                 Errand::GoOn(delivery) => return Some(delivery),
                 Errand::Begin(topic) => {
-                    if let Some(delivery) = Delivery::begin(&mut self.topics, &mut self.ledger, topic) {
+                    let Self { topics, ledger, compressors, .. } = self;
+                    if let Some(delivery) = Delivery::begin(topics, ledger, compressors, topic) {
                         return Some(delivery);
                     }
                 }
@@ -110,6 +122,8 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
+    mod dialects;
+
     use super::delivery::Step;
     use super::*;
 

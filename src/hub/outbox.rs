@@ -6,6 +6,7 @@
 //!
 //! Invariants: commands are carried out in the order they were left; the arena is empty between turns.
 
+use super::dialect::Dialect;
 use crate::base::id::ConnId;
 use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::encoder::encode;
@@ -19,6 +20,7 @@ const COMMAND_WEIGHT_BYTES: usize = 128;
 pub struct Outbox {
     arena: Vec<u8>,
     commands: Vec<Command>,
+    burden: usize,
 }
 
 /// One thing to do, with the bytes of the arena that belong to it.
@@ -45,6 +47,9 @@ pub enum Action {
     Pong,
     /// A close frame with this code: nothing is sent behind it.
     Close(CloseCode),
+    /// The answer that makes it a WebSocket: replies behind it are sent in this dialect. Peers that are sent plain
+    /// frames need no such mark.
+    Upgrade(Dialect),
     /// Nothing more will be written once this has left (HTTP's last response).
     Finish,
 }
@@ -74,6 +79,18 @@ impl Outbox {
     /// Sends `to` whatever `write` appends.
     pub fn raw_with(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
         self.append(to, Action::Reply, write);
+    }
+
+    /// Sends `to` the answer to its handshake, which `write` appends; from there on it is sent `dialect`.
+    pub fn upgrade(&mut self, to: ConnId, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
+        let action = if dialect == Dialect::Raw { Action::Reply } else { Action::Upgrade(dialect) };
+        self.append(to, action, write);
+    }
+
+    /// Counts `bytes` more as waiting: what waits is dearer than its length says.
+    #[inline]
+    pub const fn weigh(&mut self, bytes: usize) {
+        self.burden += bytes;
     }
 
     /// Answers a ping of `to`.
@@ -116,7 +133,7 @@ impl Outbox {
     /// that a flood of empty pings is as bounded as one of long echoes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.arena.len() + self.commands.len() * COMMAND_WEIGHT_BYTES
+        self.arena.len() + self.burden + self.commands.len() * COMMAND_WEIGHT_BYTES
     }
 
     /// Whether the last thing to be done for `to` is to close it: nothing more of it need be heard.
@@ -135,6 +152,7 @@ impl Outbox {
     /// Takes everything out, to be carried out and handed back with [`restore`](Self::restore).
     #[must_use]
     pub fn take(&mut self) -> (Vec<u8>, Vec<Command>) {
+        self.burden = 0;
         (std::mem::take(&mut self.arena), std::mem::take(&mut self.commands))
     }
 

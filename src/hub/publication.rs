@@ -41,24 +41,29 @@ pub struct Range {
 }
 
 impl Segment {
-    /// What the subscriber `id` at `position` is owed, as few ranges as possible, into `ranges`.
-    pub(super) fn ranges(items: &[Item], position: u32, id: ConnId, ranges: &mut Vec<Range>) {
+    /// What the subscriber `id` at `position` is owed, as few ranges as possible, into `ranges`. `end` tells where
+    /// the item of an index ends in the bytes in question.
+    pub(super) fn ranges(
+        items: &[Item],
+        end: impl Fn(usize) -> u32,
+        position: u32,
+        id: ConnId,
+        ranges: &mut Vec<Range>,
+    ) {
         let heard = items.partition_point(|item| item.heard_before <= position);
-        let mut from = if heard == 0 { 0 } else { items[heard - 1].end };
+        let from = if heard == 0 { 0 } else { end(heard - 1) };
         let mut open = Range { from, to: from, publications: 0 };
-        for item in &items[heard..] {
+        for (index, item) in items.iter().enumerate().skip(heard) {
             if item.except == id {
                 if open.publications > 0 {
                     ranges.push(open);
                 }
-                open = Range { from: item.end, to: item.end, publications: 0 };
+                open = Range { from: end(index), to: end(index), publications: 0 };
             } else {
-                open.to = item.end;
+                open.to = end(index);
                 open.publications += 1;
             }
-            from = item.end;
         }
-        debug_assert!(open.to <= from);
         if open.publications > 0 {
             ranges.push(open);
         }
@@ -77,7 +82,7 @@ mod tests {
             |&(end, heard_before, except)| Item { end, heard_before, except, audience: 0, published_ns: 0 };
         let items: Vec<Item> = items.iter().map(item).collect();
         let mut out = Vec::new();
-        Segment::ranges(&items, position, id, &mut out);
+        Segment::ranges(&items, |index| items[index].end, position, id, &mut out);
         out.iter().map(|range| (range.from, range.to, range.publications)).collect()
     }
 

@@ -16,6 +16,7 @@ use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
+use super::dialect::{Dialect, Dialects};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -43,6 +44,8 @@ pub struct Topics {
     by_name: HashMap<Box<str>, TopicId>,
     /// By the index of the connection.
     memberships: Vec<Memberships>,
+    /// By the index of the connection; as long as the last one that is not sent plain frames.
+    dialects: Vec<Dialect>,
     /// Topics with publications that wait or are under way, in the order they got them.
     busy: VecDeque<TopicId>,
     waiting_bytes: usize,
@@ -54,11 +57,20 @@ struct Topic {
     name: Box<str>,
     /// In the order they came; [`ConnId::NONE`] where one has left.
     subscribers: Vec<ConnId>,
+    dialects: Dialects,
     live: u32,
     waiting: VecDeque<Segment>,
     in_delivery: bool,
     /// Where the next delivery begins: each starts one further round the circle, so that nobody is always last.
     start: u32,
+}
+
+/// A segment that sets out, and the topic as it is at that moment.
+pub(super) struct Departing<'t> {
+    pub(super) segment: Segment,
+    pub(super) start: u32,
+    pub(super) live: u32,
+    pub(super) dialects: &'t Dialects,
 }
 
 /// What one connection is in: nearly always one topic, so that one is stored in place.
@@ -140,6 +152,18 @@ impl Topics {
         segments.flat_map(|segment| &segment.items).map(|item| u64::from(item.audience)).sum()
     }
 
+    /// From now on `id` joins topics as one that is sent `dialect`, until it has left everything. Whoever is not
+    /// spoken of is sent plain frames.
+    pub fn speak(&mut self, id: ConnId, dialect: Dialect) {
+        let index = id.index as usize;
+        if self.dialects.len() <= index && dialect != Dialect::Raw {
+            self.dialects.resize(index + 1, Dialect::Raw);
+        }
+        if let Some(known) = self.dialects.get_mut(index) {
+            *known = dialect;
+        }
+    }
+
     /// Lets `id` into the topic called `name`, which begins to exist if it did not. Joining twice is joining once.
     ///
     /// # Panics
@@ -154,9 +178,10 @@ impl Topics {
         self.close_up(topic);
         let room = &mut self.topics[topic.0 as usize];
         let membership = Membership { topic, position: room.subscribers.len() as u32 };
+        let index = id.index as usize;
+        room.dialects.join(room.subscribers.len(), self.dialects.get(index).copied().unwrap_or_default());
         room.subscribers.push(id);
         room.live += 1;
-        let index = id.index as usize;
         if self.memberships.len() <= index {
             self.memberships.resize(index + 1, Memberships::NONE);
         }
@@ -180,6 +205,7 @@ impl Topics {
         if let Some(memberships) = self.memberships.get_mut(id.index as usize) {
             memberships.more = None;
         }
+        self.speak(id, Dialect::Raw);
     }
 
     /// Has a message wait for delivery to all who are in `topic` now, but not to `except`. Returns to how many it
@@ -220,7 +246,7 @@ impl Topics {
     }
 
     /// Takes the oldest segment of `topic` for a delivery, closing the array up first if that is worth it.
-    pub(super) fn begin_delivery(&mut self, topic: TopicId) -> Option<(Segment, u32, u32)> {
+    pub(super) fn begin_delivery(&mut self, topic: TopicId) -> Option<Departing<'_>> {
         self.close_up(topic);
         let room = self.topics.get_mut(topic.0 as usize)?;
         let segment = room.waiting.pop_front()?;
@@ -228,7 +254,7 @@ impl Topics {
         room.in_delivery = true;
         let start = if room.subscribers.is_empty() { 0 } else { room.start % room.subscribers.len() as u32 };
         room.start = start + 1;
-        Some((segment, start, room.live))
+        Some(Departing { segment, start, live: room.live, dialects: &room.dialects })
     }
 
     /// A delivery of `topic` is over: it queues up again if more waits, and ends if nobody is left.
@@ -257,6 +283,7 @@ impl Topics {
         let topic = TopicId(self.topics.insert(Topic {
             name: name.into(),
             subscribers: Vec::new(),
+            dialects: Dialects::default(),
             live: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
@@ -277,6 +304,7 @@ impl Topics {
         }
         let room = &mut self.topics[topic.0 as usize];
         room.subscribers[position as usize] = ConnId::NONE;
+        room.dialects.leave(position as usize);
         room.live -= 1;
         self.end_if_deserted(topic);
     }
@@ -305,6 +333,7 @@ impl Topics {
             let id = room.subscribers[position];
             if !id.is_none() {
                 room.subscribers[kept as usize] = id;
+                room.dialects.move_to(position, kept as usize);
                 self.memberships[id.index as usize].move_to(topic, kept);
                 kept += 1;
             }
@@ -312,6 +341,7 @@ impl Topics {
         items.for_each(|item| item.heard_before = kept);
         room.subscribers.truncate(kept as usize);
         room.subscribers.shrink_to(kept as usize * 2);
+        room.dialects.truncate(kept as usize);
     }
 }
 
@@ -408,8 +438,8 @@ mod tests {
         topics.publish(sea, Kind::Text, b"x", ConnId::NONE, 0);
         topics.join(id(5000), "sea");
         topics.publish(sea, Kind::Text, b"y", ConnId::NONE, 0);
-        let (segment, ..) = topics.begin_delivery(sea).unwrap();
-        let heard: Vec<u32> = segment.items.iter().map(|item| item.heard_before).collect();
+        let departing = topics.begin_delivery(sea).unwrap();
+        let heard: Vec<u32> = departing.segment.items.iter().map(|item| item.heard_before).collect();
         assert_eq!(heard, [334, 335]);
         let order: Vec<u32> = topics.topics[sea.0 as usize].subscribers.iter().map(|id| id.index).collect();
         assert_eq!(order, (0..1000).filter(|n| n % 3 == 0).chain([5000]).collect::<Vec<_>>());

@@ -3,6 +3,7 @@
 //! Defaults are those that a server on the open network should have. [`Config::check`] refuses what cannot work
 //! before anything is opened.
 
+use super::deflate;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
 use crate::net::socket::Address;
@@ -42,6 +43,8 @@ pub struct Config {
     pub overflow: Overflow,
     /// Time over which everybody is told goodbye at the end, in nanoseconds.
     pub drain: Nanos,
+    /// Compression.
+    pub deflate: deflate::Settings,
 }
 
 /// What happens to a subscriber whose queue is full.
@@ -86,6 +89,7 @@ impl Default for Config {
             queue_max: 256 << 10,
             overflow: Overflow::default(),
             drain: 5 * SECOND,
+            deflate: deflate::Settings::default(),
         }
     }
 }
@@ -139,6 +143,8 @@ impl Config {
         if self.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());
         }
+
+        self.deflate.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
             Some(name) => {

@@ -11,11 +11,13 @@
 //!
 //! Invariants: the stage only moves to the right; who is doomed is served no more and is reaped in this turn.
 
+use super::deflate::Memory;
 use super::limits::CONNECTION_BYTES_MAX;
 use super::send_queue::SendQueue;
 use crate::base::buffer::Buffer;
 use crate::base::tick::Tick;
 use crate::http::{BodyReader, HeadScan};
+use crate::hub::dialect::Dialect;
 use crate::service::Departure;
 use crate::ws::{Cursor, Decoder};
 
@@ -34,10 +36,14 @@ pub struct Connection<K> {
     pub parting: Departure,
     /// The service's byte.
     pub tag: u8,
+    /// What its messages are sent in, from the handshake's answer on.
+    pub dialect: Dialect,
     /// What is known of its socket, and what it waits for.
     pub facts: Facts,
     /// What came and is not complete.
     pub held: Option<Box<Held>>,
+    /// What is remembered of its compressed messages, if it was promised to be.
+    pub memory: Option<Box<Memory>>,
     /// What it is owed.
     pub queue: SendQueue,
     /// The newest pong, while the queue does not move.
@@ -158,6 +164,8 @@ impl<K> Connection<K> {
             stage: Stage::Open,
             parting: Departure::PeerClosed,
             tag: 0,
+            dialect: Dialect::Raw,
+            memory: None,
             facts: Facts { readable: true, ..Facts::default() },
             held: None,
             queue: SendQueue::default(),

@@ -6,11 +6,15 @@
 //! Invariant: the good messages before a bad frame are handled before the connection fails.
 
 use super::connection::{Session, Stage};
-use super::limits::{LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX};
+use super::limits::{
+    COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
+    WAITING_BYTES_MAX,
+};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
+use crate::hub::dialect::Dialect;
 use crate::net::Net;
 use crate::service::{Ctx, Departure, Service};
 use crate::ws::{CloseCode, Cursor, Event, Violation};
@@ -49,38 +53,50 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
-        let Self { roster, service, hub, config, metrics, now, .. } = self;
+        let Self { roster, service, hub, config, metrics, deflation, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
         let mut is_open = connection.stage == Stage::Open;
         // Bounds what one window can make us answer: the rest is decoded in the next turn.
         let outbox_max = (hub.outbox.len() + REPLY_BYTES_SOFT_MAX).max(OUTBOX_BYTES_MAX);
+        let inflated_max = deflation.bytes_inflated + INFLATE_PEER_BYTES_MAX;
         loop {
-            if hub.outbox.len() > outbox_max {
+            if hub.outbox.len() > outbox_max || deflation.bytes_inflated > inflated_max {
                 metrics.turns_cut += 1;
                 return Halt::Sated;
             }
-            match decoder.decode(bytes, cursor, &config.ws) {
+            let (kind, payload) = match decoder.decode(bytes, cursor, &config.ws) {
                 Ok(None) => return Halt::Hungry,
                 Ok(Some(Event::Close(body))) => return Halt::Closed(body.map(|(code, _)| code)),
-                Ok(Some(_)) if !is_open => {}
-                Ok(Some(Event::Message { kind, payload })) => {
-                    metrics.messages_in += 1;
-                    let waiting = hub.topics.waiting_bytes();
-                    service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
-                    // Whom the service has just closed it need not hear any more.
-                    is_open = !hub.outbox.is_closing(id);
-                    if hub.topics.waiting_bytes() > waiting {
-                        connection.facts.publishes = true;
-                        if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
-                            return Halt::Sated;
-                        }
+                Ok(Some(_)) if !is_open => continue,
+                Ok(Some(Event::Message { kind, payload })) => (kind, payload),
+                Ok(Some(Event::Compressed { kind, payload })) => {
+                    match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &config.ws) {
+                        Ok(inflated) => (kind, inflated),
+                        Err(violation) => return Halt::Broken(violation),
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => hub.outbox.pong(id, payload),
+                Ok(Some(Event::Ping(payload))) => {
+                    hub.outbox.pong(id, payload);
+                    continue;
+                }
                 // Any byte is a sign of life; a pong says nothing more.
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(_))) => continue,
                 Err(violation) => return Halt::Broken(violation),
+            };
+            metrics.messages_in += 1;
+            let (waiting, answered) = (hub.topics.waiting_bytes(), hub.outbox.len());
+            service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
+            if connection.dialect != Dialect::Raw {
+                hub.outbox.weigh((hub.outbox.len() - answered) * (COMPRESS_WEIGHT - 1));
+            }
+            // Whom the service has just closed it need not hear any more.
+            is_open = !hub.outbox.is_closing(id);
+            if hub.topics.waiting_bytes() > waiting {
+                connection.facts.publishes = true;
+                if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
+                    return Halt::Sated;
+                }
             }
         }
     }

@@ -11,7 +11,10 @@ use std::io;
 
 use super::config::{Config, Overflow};
 use super::connection::{Connection, Stage};
-use super::limits::{DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, REPLY_BYTES_HARD_MAX, SLICE_MAX};
+use super::limits::{
+    COMPRESS_TURN_BYTES_MAX, DELIVERIES_MAX, DELIVERY_BYTES_MAX, OUTBOX_KEEP_MAX, REPLY_BYTES_HARD_MAX,
+    SLICE_MAX,
+};
 use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
 use super::worker::Worker;
@@ -20,6 +23,7 @@ use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::{Nanos, Tick};
 use crate::hub::Hub;
 use crate::hub::delivery::{Delivery, Step};
+use crate::hub::dialect::Dialect;
 use crate::hub::frame::Frame;
 use crate::hub::ledger::{EntryId, Unpaid};
 use crate::hub::outbox::{Action, Command};
@@ -47,8 +51,13 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             self.hub.outbox.restore(arena, commands, OUTBOX_KEEP_MAX);
         }
+        self.deflation.tidy();
         let mut slice = Slice::default();
-        while slice.visits < DELIVERIES_MAX && slice.bytes < DELIVERY_BYTES_MAX {
+        let compressed_max = self.hub.compressors.bytes_in + COMPRESS_TURN_BYTES_MAX;
+        while slice.visits < DELIVERIES_MAX
+            && slice.bytes < DELIVERY_BYTES_MAX
+            && self.hub.compressors.bytes_in < compressed_max
+        {
             let Some(delivery) = self.hub.next_delivery() else { return };
             self.deliver_slice(delivery, &mut slice);
         }
@@ -60,8 +69,13 @@ impl<N: Net, S: Service> Worker<N, S> {
         match (connection.stage, action) {
             // Nothing is sent behind a close frame (RFC 6455 §5.5.1) or after the last response.
             (Stage::Finishing | Stage::Doomed, _) | (Stage::Closing, Action::Reply | Action::Pong) => {}
-            (Stage::Closing, Action::Close(_)) => {}
-            (Stage::Open, Action::Reply) => self.write(id, bytes),
+            (Stage::Closing, Action::Close(_) | Action::Upgrade(_)) => {}
+            (Stage::Open, Action::Reply) if connection.dialect == Dialect::Raw => self.write(id, bytes),
+            (Stage::Open, Action::Reply) => self.write_in_dialect(id, bytes),
+            (Stage::Open, Action::Upgrade(dialect)) => {
+                connection.dialect = dialect;
+                self.write(id, bytes);
+            }
             (Stage::Open, Action::Pong) if connection.queue.is_empty() => self.write(id, bytes),
             (Stage::Open, Action::Pong) => {
                 connection.pong = Some(bytes[(command.newest - command.from) as usize..].into());
@@ -97,7 +111,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// Writes `bytes` to `id` at once, or queues what the socket does not take.
-    fn write(&mut self, id: ConnId, bytes: &[u8]) {
+    pub(super) fn write(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(connection) = self.roster.get(id) else { return };
         if bytes.is_empty() {
             return;
@@ -156,6 +170,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         let Self { roster, net, metrics, hub, doomed, config, now, .. } = self;
         let Some(connection) = roster.get(id) else { return };
         let waited = !connection.queue.is_empty();
+        if delivery.is_compressed()
+            && let Some(memory) = &mut connection.memory
+        {
+            memory.bypassed();
+        }
         // The way of nearly all: nothing waits, one range is owed, the socket takes it whole.
         let mut tried = None;
         if !waited

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::connection::{Exchange, Posting, Session, Stage};
+use super::deflate::Agreement;
 use super::heartbeat::jittered;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
 use super::routes::{Answer, route};
@@ -182,7 +183,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let offer = Offer::read(request.headers());
         let protocols: Vec<&str> = offer.iter().flat_map(Offer::protocols).collect();
         let wanted = service::Request { path: &path, params: &params, protocols: &protocols };
-        let (tag, protocol) = match (self.service.admit(&wanted), &offer) {
+        let (tag, protocol, agreement) = match (self.service.admit(&wanted), &offer) {
             (Admission::NotFound, _) => return self.refuse(id, Refusal::PathUnknown, Departure::Refused),
             (_, Err(refusal)) => {
                 let (status, text) = (Status(refusal.status()), refusal.to_string());
@@ -192,15 +193,26 @@ impl<N: Net, S: Service> Worker<N, S> {
                 return self.refuse_handshake(id, Status::BAD_REQUEST, &[], &text, "parameters");
             }
             (Admission::Accept { tag, protocol }, Ok(offer)) => {
-                self.hub.outbox.raw_with(id, |out| encode_response(out, offer.key(), protocol, None));
-                (tag, protocol.is_some())
+                let agreement = self.deflation.agree(offer.extensions(), &self.config.deflate);
+                let (dialect, agreed) = agreement.as_ref().map(|one| (one.dialect, one.agreed)).unzip();
+                self.hub.outbox.upgrade(id, dialect.unwrap_or_default(), |out| {
+                    encode_response(out, offer.key(), protocol, agreed);
+                });
+                (tag, protocol.is_some(), agreement)
             }
         };
         self.metrics.upgraded += 1;
         let random = self.net.entropy();
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
         tracing::debug!(connection = id.serial, path = request.path, protocol, "upgraded");
-        connection.session = Session::Ws(Decoder::new(Role::Server));
+        connection.session = Session::Ws(match agreement {
+            None => Decoder::new(Role::Server),
+            Some(Agreement { dialect, memory, .. }) => {
+                connection.memory = memory;
+                self.hub.topics.speak(id, dialect);
+                Decoder::with_deflate(Role::Server)
+            }
+        });
         connection.tag = tag;
         connection.facts.opened = true;
         connection.facts.has_deadline = false;

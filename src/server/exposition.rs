@@ -82,6 +82,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
         self.counters(&mut page);
+        self.compression(&mut page);
         self.labelled(&mut page);
         page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
         page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
@@ -132,6 +133,30 @@ impl<N: Net, S: Service> Worker<N, S> {
             metrics.readers_paused,
         );
         page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
+    }
+
+    fn compression(&self, page: &mut Page) {
+        let (deflation, compressors) = (&self.deflation, &self.hub.compressors);
+        page.gauge(
+            "deflate_contexts",
+            "Peers whose compressed messages are remembered.",
+            deflation.remembered as u64,
+        );
+        page.gauge("deflate_memory_bytes", "Bytes reserved for that.", deflation.reserved as u64);
+        for (name, help, value) in [
+            ("agreed", "Handshakes that agreed on compression.", deflation.agreed),
+            ("declined", "Handshakes whose extensions were all declined.", deflation.declined),
+            ("forgotten", "Handshakes without context: --deflate-memory was used up.", deflation.forgotten),
+            ("messages", "Messages compressed, once for all who are sent the same.", compressors.messages),
+            ("unshrunk", "Messages sent as they are: compression did not help.", compressors.unshrunk),
+            ("oversized", "Messages sent as they are: too large for a turn.", compressors.oversized),
+            ("plain_bytes", "Bytes that were compressed.", compressors.bytes_in),
+            ("sent_bytes", "What they had become.", compressors.bytes_out),
+            ("received_bytes", "Bytes that were inflated.", deflation.bytes_compressed),
+            ("inflated_bytes", "What they had become.", deflation.bytes_inflated),
+        ] {
+            page.counter(&format!("deflate_{name}_total"), help, value);
+        }
     }
 
     fn labelled(&self, page: &mut Page) {

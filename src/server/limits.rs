@@ -76,6 +76,31 @@ pub const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// more: memory follows bytes received, never bytes announced.
 pub const AHEAD_BYTES_MIN: usize = 4096;
 
+/// Subscribers' publications are compressed when their delivery begins; when so many bytes have been in one turn, the
+/// next delivery begins in the next turn. At 20 to 40 µs a kilobyte this is a few milliseconds.
+pub const COMPRESS_TURN_BYTES_MAX: u64 = 128 * 1024;
+
+/// What a reply to a compressed peer weighs in the outbox, in times its length: compressing is so much dearer than
+/// copying.
+pub const COMPRESS_WEIGHT: usize = 4;
+
+/// Bytes that compressed messages unfold to in one turn, all connections together; beyond, reading goes on in the next.
+/// (`stentor_turns_cut_total`)
+pub const INFLATE_TURN_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// Bytes that the messages of one peer may unfold to before it is somebody else's turn: 64 KiB on the wire may be
+/// 64 MiB. (`stentor_turns_cut_total`)
+pub const INFLATE_PEER_BYTES_MAX: u64 = 256 * 1024;
+
+/// A scratch buffer of compression that grew beyond this, by one large message, is given back at once, in bytes.
+pub const SCRATCH_KEEP_MAX: usize = 1024 * 1024;
+
+/// What a compressor of one's own takes, with the largest window, in bytes. Measured: 340 KiB.
+pub const OWN_COMPRESSOR_BYTES: usize = 344 * 1024;
+
+/// What an inflater of one's own takes, in bytes. Measured: 43 KiB.
+pub const INFLATER_BYTES: usize = 44 * 1024;
+
 /// How often what lies idle is freed.
 pub const HOUSEKEEPING: Nanos = SECOND;
 

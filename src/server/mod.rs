@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`worker`] is the whole server as one function; then its phases in their order: [`accept`],
 //! [`receive`] with [`exchange`] (HTTP) and [`converse`] (WebSocket), [`expire`] with [`heartbeat`], [`deliver`] with
-//! [`overflow`], [`flush`] and [`reap`]. [`connection`], [`roster`] and [`send_queue`] are what they work on,
+//! [`overflow`], [`flush`] and [`reap`]; [`deflate`] is compression in both directions. [`connection`], [`roster`] and [`send_queue`] are what they work on,
 //! [`limits`] holds every bound, [`departing`] ends it all.
 //!
 //! To run a server of your own, implement [`Service`](crate::service::Service):
@@ -36,6 +36,7 @@ pub mod accept;
 pub mod config;
 pub mod connection;
 pub mod converse;
+pub mod deflate;
 pub mod deliver;
 pub mod departing;
 pub mod exchange;

@@ -40,6 +40,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if !is_made(Mutation::BufferNotReturned) {
             self.give_back(connection.held.take());
         }
+        self.deflation.release(connection.memory.take());
         self.net.close(connection.socket);
         self.metrics.departed(why);
         tracing::debug!(connection = id.serial, %why, "departed");

@@ -12,7 +12,8 @@ use std::io;
 
 use super::connection::{Connection, Held, Session, Stage};
 use super::limits::{
-    AHEAD_BYTES_MIN, OUTBOX_BYTES_MAX, READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
+    AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, OUTBOX_BYTES_MAX, READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
+    WAITING_BYTES_MAX,
 };
 use super::worker::Worker;
 use crate::base::id::ConnId;
@@ -43,8 +44,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         let mut listed = std::mem::take(&mut self.readable);
         let mut served = 0;
         let read_max = self.metrics.bytes_in + READ_BYTES_MAX;
+        let inflated_max = self.deflation.bytes_inflated + INFLATE_TURN_BYTES_MAX;
         for &id in &listed {
-            if self.hub.outbox.len() >= OUTBOX_BYTES_MAX || self.metrics.bytes_in >= read_max {
+            let is_enough = self.hub.outbox.len() >= OUTBOX_BYTES_MAX
+                || self.metrics.bytes_in >= read_max
+                || self.deflation.bytes_inflated >= inflated_max;
+            if is_enough {
                 self.metrics.turns_cut += 1;
                 break;
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::connection::{Connection, Stage};
+use super::deflate::Deflation;
 use super::departing::Farewell;
 use super::limits::{HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
 use super::metrics::Metrics;
@@ -24,6 +25,7 @@ use crate::base::pool::Pool;
 use crate::base::tick::{Nanos, SECOND, Tick};
 use crate::base::wheel::Wheel;
 use crate::hub::Hub;
+use crate::hub::compressors::Compressors;
 use crate::net::{Net, Ready, Signal};
 use crate::service::{Departure, Service};
 
@@ -40,6 +42,7 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) wheel: Wheel,
     pub(super) pool: Pool,
     pub(super) metrics: Metrics,
+    pub(super) deflation: Deflation,
     /// The moment of this turn.
     pub(super) now: Nanos,
     pub(super) started: Nanos,
@@ -84,15 +87,17 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub fn new(net: N, service: S, config: Config, connections_max: usize) -> Self {
         let now = net.now();
         let knocking = vec![true; net.listeners()];
+        let hub = Hub::new(Compressors::new(config.deflate.min));
         Self {
             net,
             service,
             config,
-            hub: Hub::default(),
+            hub,
             roster: Roster::default(),
             wheel: Wheel::new(Tick::of(now)),
             pool: Pool::new(POOL_BYTES_MAX),
             metrics: Metrics::default(),
+            deflation: Deflation::default(),
             now,
             started: now,
             connections_max,

@@ -18,7 +18,9 @@
 //! received, never those announced; after a close frame or a violation nothing more comes out.
 
 use super::close::{self, CloseCode};
-use super::header::{Header, Role};
+use super::cursor::Cursor;
+use super::deflate::compressed_max;
+use super::header::{Header, RSV1, Role};
 use super::mask;
 use super::opcode::{Kind, Opcode};
 use super::utf8::Utf8;
@@ -50,6 +52,14 @@ pub enum Event<'b> {
         /// All of it. Of [`Kind::Text`]: valid UTF-8, checked.
         payload: &'b [u8],
     },
+    /// A whole message, put together from its fragments and compressed: for an
+    /// [`Inflater`](super::deflate::Inflater). Only from a decoder [`with_deflate`](Decoder::with_deflate).
+    Compressed {
+        /// Text or binary.
+        kind: Kind,
+        /// All of it as it was sent, at most [`compressed_max`] of the limits; nothing has been checked.
+        payload: &'b [u8],
+    },
     /// A ping; it is owed a pong with the same payload, 0–125 bytes (RFC 6455 §5.5.2).
     Ping(&'b [u8]),
     /// A pong, asked for or not, 0–125 bytes (RFC 6455 §5.5.3).
@@ -69,6 +79,7 @@ pub struct Decoder {
     fragments: u32,
     role: Role,
     state: State,
+    deflate: Deflate,
     /// The kind of the message that has begun and not ended.
     message: Option<Kind>,
     /// Where the current text message stands.
@@ -76,6 +87,18 @@ pub struct Decoder {
 }
 
 const _: () = assert!(size_of::<Decoder>() <= 24, "a decoder lives in every connection");
+
+/// What RSV1 means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Deflate {
+    /// Nothing: no compression was agreed on.
+    Refused,
+    /// A compressed message; there is none now.
+    Agreed,
+    /// The message that has begun is compressed.
+    Begun,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -93,6 +116,7 @@ enum State {
 /// An event as ranges of the window, while the window is still borrowed for writing.
 enum Found {
     Message(Kind, Range<usize>),
+    Compressed(Kind, Range<usize>),
     Ping(Range<usize>),
     Pong(Range<usize>),
     Close(Range<usize>),
@@ -107,9 +131,20 @@ impl Decoder {
             fragments: 0,
             role,
             state: State::Header,
+            deflate: Deflate::Refused,
             message: None,
             utf8: Utf8::new(),
         }
+    }
+
+    /// The same for a connection on which permessage-deflate was agreed on (RFC 7692).
+    pub const fn with_deflate(role: Role) -> Self {
+        Self { deflate: Deflate::Agreed, ..Self::new(role) }
+    }
+
+    /// Whether permessage-deflate was agreed on.
+    pub const fn has_deflate(&self) -> bool {
+        !matches!(self.deflate, Deflate::Refused)
     }
 
     /// Decodes up to the next event. `bytes` is everything received and still needed; `cursor` says where decoding
@@ -131,6 +166,9 @@ impl Decoder {
         let event = match self.advance(bytes, cursor, limits) {
             Ok(None) => return Ok(None),
             Ok(Some(Found::Message(kind, payload))) => Ok(Event::Message { kind, payload: &bytes[payload] }),
+            Ok(Some(Found::Compressed(kind, payload))) => {
+                Ok(Event::Compressed { kind, payload: &bytes[payload] })
+            }
             Ok(Some(Found::Ping(payload))) => Ok(Event::Ping(&bytes[payload])),
             Ok(Some(Found::Pong(payload))) => Ok(Event::Pong(&bytes[payload])),
             Ok(Some(Found::Close(body))) => {
@@ -179,9 +217,8 @@ impl Decoder {
                     let Some(header) = Header::decode(&bytes[cursor.next..], self.role)? else {
                         return Ok(None);
                     };
-                    // No extension is agreed on, so none of the three may be set (RFC 6455 §5.2).
                     if header.reserved != 0 {
-                        return Err(Violation::ReservedBits);
+                        self.judge_reserved(&header)?;
                     }
                     let kind = match header.opcode {
                         Opcode::Close => return Ok(take_control(&header, bytes, cursor).map(Found::Close)),
@@ -213,6 +250,18 @@ impl Decoder {
         }
     }
 
+    /// RSV1 marks the first frame of a compressed message, where compression was agreed on; the other two bits, and
+    /// RSV1 on any other frame, belong to no extension of ours (RFC 6455 §5.2, RFC 7692 §6.1).
+    #[cold]
+    fn judge_reserved(&mut self, header: &Header) -> Result<(), Violation> {
+        let is_first = matches!(header.opcode, Opcode::Text | Opcode::Binary) && self.message.is_none();
+        if header.reserved != RSV1 || self.deflate != Deflate::Agreed || !is_first {
+            return Err(Violation::ReservedBits);
+        }
+        self.deflate = Deflate::Begun;
+        Ok(())
+    }
+
     /// The kind of a message whose first frame this is; the last message must have ended (RFC 6455 §5.4).
     #[inline]
     fn first(&self, kind: Kind) -> Result<Kind, Violation> {
@@ -228,12 +277,16 @@ impl Decoder {
         held: usize,
         limits: &Limits,
     ) -> Result<(), Violation> {
-        if header.payload_len > limits.frame_max {
+        // What is compressed may have grown by it; what it unfolds to is judged when it does.
+        let (frame_max, message_max) = match self.deflate {
+            Deflate::Begun => (compressed_max(limits.frame_max), compressed_max(limits.message_max)),
+            Deflate::Refused | Deflate::Agreed => (limits.frame_max, limits.message_max),
+        };
+        if header.payload_len > frame_max {
             return Err(Violation::FrameTooBig);
         }
         // The announced length is the peer's word: the sum is checked, and must be a size this machine can hold.
-        let total =
-            (held as u64).checked_add(header.payload_len).filter(|total| *total <= limits.message_max);
+        let total = (held as u64).checked_add(header.payload_len).filter(|total| *total <= message_max);
         if total.is_none_or(|total| usize::try_from(total).is_err()) {
             return Err(Violation::MessageTooBig);
         }
@@ -265,6 +318,7 @@ impl Decoder {
         // The lesser of the two fits the type of either.
         let mut left = usize::try_from(self.missing).map_or(arrived, |missing| missing.min(arrived));
         self.missing -= left as u64;
+        let is_text = self.message == Some(Kind::Text) && self.deflate != Deflate::Begun;
         while left > 0 {
             let len = left.min(BLOCK_BYTES);
             let (from, to) = (cursor.next, cursor.held_end);
@@ -273,7 +327,7 @@ impl Decoder {
             }
             let block = &mut bytes[to..to + len];
             self.key = mask::apply(self.key, block);
-            if self.message == Some(Kind::Text) {
+            if is_text {
                 self.utf8.feed(block).map_err(|_| Violation::TextNotUtf8)?;
             }
             cursor.next += len;
@@ -293,7 +347,12 @@ impl Decoder {
         self.fragments = 0;
         let payload = cursor.release();
         // There is a message: only a data frame's header leads here, and it has set one.
-        Ok(self.message.take().map(|kind| Found::Message(kind, payload)))
+        let Some(kind) = self.message.take() else { return Ok(None) };
+        if self.deflate == Deflate::Begun {
+            self.deflate = Deflate::Agreed;
+            return Ok(Some(Found::Compressed(kind, payload)));
+        }
+        Ok(Some(Found::Message(kind, payload)))
     }
 }
 
@@ -310,88 +369,4 @@ fn take_control(header: &Header, bytes: &mut [u8], cursor: &mut Cursor) -> Optio
     mask::apply(header.key, bytes.get_mut(start..end)?);
     cursor.next = end;
     Some(start..end)
-}
-
-/// Where decoding stands in a window.
-///
-/// `bytes[held]` is the payload of the unfinished message so far (unmasked, checked, contiguous); `bytes[next..]` is
-/// not yet looked at. Everything else may be overwritten. A cursor belongs to one window: move both together, through
-/// [`compact`](Self::compact) or [`carry`](Self::carry).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Cursor {
-    // Not a `Range`, which is no `Copy`.
-    held_start: usize,
-    held_end: usize,
-    next: usize,
-}
-
-impl Cursor {
-    /// The payload of the unfinished message so far.
-    pub const fn held(&self) -> Range<usize> {
-        self.held_start..self.held_end
-    }
-
-    /// Where the bytes begin that have not been looked at.
-    pub const fn next(&self) -> usize {
-        self.next
-    }
-
-    /// Whether nothing of a window of `len` bytes needs to be kept. The window may then be given up, and decoding
-    /// goes on in another with a new cursor.
-    pub const fn is_clear(&self, len: usize) -> bool {
-        self.held_start == self.held_end && self.next == len
-    }
-
-    /// Moves what must be kept of `bytes[..len]` to the front of `bytes`, fixes itself and returns how many bytes
-    /// are kept: new ones go behind them. Costs nothing if everything is already in place.
-    pub fn compact(&mut self, bytes: &mut [u8], len: usize) -> usize {
-        let held_len = self.held().len();
-        if self.held_start > 0 {
-            bytes.copy_within(self.held(), 0);
-        }
-        if self.next > held_len {
-            bytes.copy_within(self.next..len, held_len);
-        }
-        let kept = held_len + (len - self.next);
-        *self = Self::kept(held_len);
-        kept
-    }
-
-    /// Copies what must be kept of `from`, the whole window, into `to`, which is emptied first; from then on `to` is
-    /// the window.
-    pub fn carry(&mut self, from: &[u8], to: &mut Vec<u8>) {
-        to.clear();
-        self.leave(from).iter().for_each(|part| to.extend_from_slice(part));
-    }
-
-    /// The two parts of `from`, the whole window, that must be kept. From then on the window is wherever they are
-    /// laid end to end.
-    pub fn leave<'b>(&mut self, from: &'b [u8]) -> [&'b [u8]; 2] {
-        let parts = [&from[self.held()], &from[self.next..]];
-        *self = Self::kept(self.held().len());
-        parts
-    }
-
-    /// The cursor of a window of which nothing is held and the first `next` bytes were something else, such as the
-    /// handshake.
-    pub const fn behind(next: usize) -> Self {
-        Self { held_start: next, held_end: next, next }
-    }
-
-    /// The cursor of a window that begins with what is held, followed at once by what is not looked at.
-    const fn kept(held_len: usize) -> Self {
-        Self { held_start: 0, held_end: held_len, next: held_len }
-    }
-
-    /// Holds nothing any more; returns what was held.
-    fn release(&mut self) -> Range<usize> {
-        let held = self.held();
-        (self.held_start, self.held_end) = (self.next, self.next);
-        held
-    }
-
-    /// Holds nothing and has looked at everything.
-    fn discard(&mut self, len: usize) {
-        *self = Self { held_start: len, held_end: len, next: len };
-    }
 }

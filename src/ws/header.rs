@@ -22,6 +22,9 @@ pub const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame (RFC 6455 §5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
+/// The first reserved bit in its place on the wire: a compressed message, where that was agreed on (RFC 7692 §6).
+pub const RSV1: u8 = 0x40;
+
 /// Which side of the connection we are: it decides who masks (RFC 6455 §5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -117,7 +120,7 @@ fn decode_length(bytes: &[u8], short: u8) -> Result<Option<(u64, usize)>, Violat
 }
 
 /// Encodes a header; the first `.1` bytes of `.0` are it. With `fin` false it begins or continues a fragmented
-/// message. The reserved bits are 0; an extension sets its own in byte 0 (RSV1 is 0x40).
+/// message. The reserved bits are 0; an extension sets its own in byte 0, such as [`RSV1`].
 pub const fn encode_header(
     opcode: Opcode,
     fin: bool,

@@ -28,12 +28,16 @@
 //! end, [`handshake`] how they begin. `tests/cases.rs` goes through the rules one by one, `tests/laws.rs` holds
 //! what must be true of every stream.
 //!
-//! Compression (RFC 7692) will be one more step between header and message: RSV1 is handed up by the header, refused
-//! by the decoder as long as nobody has agreed on it.
+//! Compression (RFC 7692) is one more step behind the decoder: a message whose first frame has RSV1 comes out as
+//! [`Event::Compressed`] once it is whole, and goes through a [`deflate::Inflater`]. [`extension`] is how two peers agree on
+//! it; where they have not, the decoder refuses the bit.
 
 pub mod close;
+pub mod cursor;
 pub mod decoder;
+pub mod deflate;
 pub mod encoder;
+pub mod extension;
 pub mod handshake;
 pub mod header;
 pub mod mask;
@@ -42,7 +46,8 @@ pub mod utf8;
 pub mod violation;
 
 pub use close::CloseCode;
-pub use decoder::{Cursor, Decoder, Event, Limits};
+pub use cursor::Cursor;
+pub use decoder::{Decoder, Event, Limits};
 pub use encoder::{encode, encode_masked, frame_len};
 pub use header::{Header, Role, encode_header};
 pub use opcode::{Kind, Opcode};

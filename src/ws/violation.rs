@@ -10,7 +10,7 @@ use std::fmt;
 /// One way of breaking RFC 6455, or one of our limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Violation {
-    /// A reserved bit is set though no extension was agreed on (§5.2).
+    /// A reserved bit is set to which no extension that was agreed on gives a meaning in this frame (§5.2).
     ReservedBits,
     /// An opcode that means nothing: 3–7 or 11–15 (§5.2).
     ReservedOpcode(u8),
@@ -38,6 +38,12 @@ pub enum Violation {
     TooManyFragments,
     /// A text message that is not UTF-8 (§8.1).
     TextNotUtf8,
+    /// A compressed message that is not whole, valid DEFLATE (RFC 7692 §7.2.2).
+    DeflateInvalid,
+    /// A compressed message that unfolds to more than [`Limits::message_max`](super::Limits).
+    InflatedTooBig,
+    /// A compressed message that unfolds beyond [`RATIO_MAX`](super::deflate::RATIO_MAX).
+    DeflateRatio,
     /// A close frame with a body of one byte: half a code (§5.5.1).
     CloseBodyShort,
     /// A close code that must not be on the wire (§7.4).
@@ -62,10 +68,12 @@ impl Violation {
             | Self::ContinuationMissing
             | Self::CloseBodyShort
             | Self::CloseCodeForbidden(_) => CloseCode::PROTOCOL_ERROR,
+            // The framing is right; "data within a message that was not consistent with the type" is 1007's (§7.4.1).
+            Self::DeflateInvalid => CloseCode::INVALID_PAYLOAD,
             Self::TextNotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::FrameTooBig | Self::MessageTooBig => CloseCode::TOO_BIG,
-            // Many small fragments are not *big*: what they break is our policy.
-            Self::TooManyFragments => CloseCode::POLICY,
+            Self::FrameTooBig | Self::MessageTooBig | Self::InflatedTooBig => CloseCode::TOO_BIG,
+            // Many small fragments are not *big*, nor is a message within the limit: what they break is our policy.
+            Self::TooManyFragments | Self::DeflateRatio => CloseCode::POLICY,
         }
     }
 
@@ -86,6 +94,9 @@ impl Violation {
             Self::MessageTooBig => "message_too_big",
             Self::TooManyFragments => "too_many_fragments",
             Self::TextNotUtf8 => "text_not_utf8",
+            Self::DeflateInvalid => "deflate_invalid",
+            Self::InflatedTooBig => "inflated_too_big",
+            Self::DeflateRatio => "deflate_ratio",
             Self::CloseBodyShort => "close_body_short",
             Self::CloseCodeForbidden(_) => "close_code_forbidden",
             Self::CloseReasonNotUtf8 => "close_reason_not_utf8",
@@ -97,7 +108,7 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReservedBits => f.write_str("a reserved bit is set, but no extension was agreed on"),
+            Self::ReservedBits => f.write_str("a reserved bit is set that has no meaning in this frame"),
             Self::ReservedOpcode(bits) => write!(f, "opcode {bits:#x} is reserved"),
             Self::Unmasked => f.write_str("a frame from a client must be masked"),
             Self::Masked => f.write_str("a frame from a server must not be masked"),
@@ -111,6 +122,9 @@ impl fmt::Display for Violation {
             Self::MessageTooBig => f.write_str("the message is bigger than this endpoint takes"),
             Self::TooManyFragments => f.write_str("the message has more fragments than this endpoint takes"),
             Self::TextNotUtf8 => f.write_str("a text message must be UTF-8"),
+            Self::DeflateInvalid => f.write_str("a compressed message must be whole and valid DEFLATE"),
+            Self::InflatedTooBig => f.write_str("the message unfolds to more than this endpoint takes"),
+            Self::DeflateRatio => f.write_str("the message unfolds to too many times its length"),
             Self::CloseBodyShort => f.write_str("a close body of one byte is half a code"),
             Self::CloseCodeForbidden(code) => write!(f, "close code {code} must not be sent"),
             Self::CloseReasonNotUtf8 => f.write_str("a close reason must be UTF-8"),
@@ -124,7 +138,7 @@ impl std::error::Error for Violation {}
 mod tests {
     use super::*;
 
-    const ALL: [Violation; 17] = [
+    const ALL: [Violation; 20] = [
         Violation::ReservedBits,
         Violation::ReservedOpcode(3),
         Violation::Unmasked,
@@ -139,6 +153,9 @@ mod tests {
         Violation::MessageTooBig,
         Violation::TooManyFragments,
         Violation::TextNotUtf8,
+        Violation::DeflateInvalid,
+        Violation::InflatedTooBig,
+        Violation::DeflateRatio,
         Violation::CloseBodyShort,
         Violation::CloseCodeForbidden(CloseCode::new(1005)),
         Violation::CloseReasonNotUtf8,

@@ -20,10 +20,30 @@ pub(super) fn publish(
     size: usize,
     burst: usize,
     duration: Duration,
+    between: impl FnMut() -> Result<(), Failure>,
+) -> Result<Sample, Failure> {
+    fleet.begin(size, burst);
+    repeat(fleet, burst, duration, between)
+}
+
+/// One message of these bytes at a time, as it is sent and as it is due.
+pub(super) fn publish_frame(
+    fleet: &mut Fleet,
+    ours: &[u8],
+    theirs: &[u8],
+    duration: Duration,
+) -> Result<Sample, Failure> {
+    fleet.begin_with(ours, theirs, 1);
+    repeat(fleet, 1, duration, || Ok(()))
+}
+
+fn repeat(
+    fleet: &mut Fleet,
+    burst: usize,
+    duration: Duration,
     mut between: impl FnMut() -> Result<(), Failure>,
 ) -> Result<Sample, Failure> {
     const BURSTS_MIN: u64 = 1;
-    fleet.begin(size, burst);
     let subscribers = fleet.len() as u64;
     let began = Instant::now();
     let mut bursts = 0;

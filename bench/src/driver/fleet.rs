@@ -48,6 +48,8 @@ pub struct Fleet {
     trust: Trust,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
+    /// Of a frame that is sent, and of one that is due.
+    outgoing_bytes: usize,
     frame_bytes: usize,
     missing: u64,
 }
@@ -66,6 +68,19 @@ impl Fleet {
     /// # Errors
     /// When the system refuses a socket or the server an upgrade.
     pub fn connect(server: SocketAddrV4, path: &str, count: usize, trust: Trust) -> Result<Self, Failure> {
+        Self::connect_with(server, &frames::request(path), count, trust)
+    }
+
+    /// The same with a request of the caller's.
+    ///
+    /// # Errors
+    /// As [`Fleet::connect`].
+    pub fn connect_with(
+        server: SocketAddrV4,
+        request: &[u8],
+        count: usize,
+        trust: Trust,
+    ) -> Result<Self, Failure> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut fleet = Self {
             epoll,
@@ -75,10 +90,11 @@ impl Fleet {
             trust,
             outgoing: Vec::new(),
             incoming: Vec::new(),
+            outgoing_bytes: 0,
             frame_bytes: 0,
             missing: 0,
         };
-        fleet.grow(server, path, count)?;
+        fleet.grow_with(server, request, count)?;
         Ok(fleet)
     }
 
@@ -87,12 +103,15 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::connect`].
     pub fn grow(&mut self, server: SocketAddrV4, path: &str, count: usize) -> Result<(), Failure> {
-        let request = frames::request(path);
+        self.grow_with(server, &frames::request(path), count)
+    }
+
+    fn grow_with(&mut self, server: SocketAddrV4, request: &[u8], count: usize) -> Result<(), Failure> {
         let end = self.clients.len() + count;
         while self.clients.len() < end {
             let begun = self.clients.len();
             let lot: Vec<TcpStream> = (begun..end.min(begun + LOT))
-                .map(|index| open(server, index / PER_SOURCE, &request))
+                .map(|index| open(server, index / PER_SOURCE, request))
                 .collect::<io::Result<_>>()?;
             for mut stream in lot {
                 await_upgrade(&mut stream)?;
@@ -119,7 +138,12 @@ impl Fleet {
     /// Starts a sample: from here on messages have `size` bytes, and a client may be given `frames_max` of
     /// them to send at once.
     pub(super) fn begin(&mut self, size: usize, frames_max: usize) {
-        let (ours, theirs) = (frames::from_client(size), frames::from_server(size));
+        self.begin_with(&frames::from_client(size), &frames::from_server(size), frames_max);
+    }
+
+    /// The same for messages that are sent and due as these frames.
+    pub(super) fn begin_with(&mut self, ours: &[u8], theirs: &[u8], frames_max: usize) {
+        self.outgoing_bytes = ours.len();
         self.frame_bytes = theirs.len();
         self.incoming = theirs.repeat(RECEIVE_BYTES / theirs.len() + 2);
         self.outgoing = ours.repeat(frames_max);
@@ -141,7 +165,7 @@ impl Fleet {
 
     /// Gives a client `messages` more to send, in one write as far as its socket takes them.
     pub(super) fn send(&mut self, client: usize, messages: usize) -> Result<(), Failure> {
-        let bytes = messages * (self.frame_bytes + 4);
+        let bytes = messages * self.outgoing_bytes;
         self.clients[client].unsent += bytes as u64;
         self.flush(client)
     }
@@ -227,7 +251,7 @@ impl Fleet {
     }
 
     fn flush(&mut self, client: usize) -> Result<(), Failure> {
-        let frame = self.frame_bytes as u64 + 4;
+        let frame = self.outgoing_bytes as u64;
         let client = &mut self.clients[client];
         while client.unsent > 0 {
             // The stream of a client is one frame repeated: what is unsent tells where in it we stand.

@@ -22,26 +22,59 @@ const MASKED: u8 = 0x80;
 
 /// The upgrade request for a path.
 pub fn request(path: &str) -> Vec<u8> {
+    request_with(path, "")
+}
+
+/// The same from a client that offers compression (RFC 7692 §7), as browsers do.
+pub fn request_deflated(path: &str) -> Vec<u8> {
+    request_with(path, "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n")
+}
+
+fn request_with(path: &str, more: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     )
     .into_bytes()
 }
 
 /// A masked binary frame of `size` payload bytes, as a client sends it (RFC 6455 §5.2, §5.3).
 pub fn from_client(size: usize) -> Vec<u8> {
-    let mut frame = header(size, MASKED);
+    masked(&payload(size))
+}
+
+/// A masked binary frame with this payload.
+pub fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(payload.len(), MASKED);
     frame.extend(MASK);
-    frame.extend((0..size).map(|at| payload_byte(at) ^ MASK[at % 4]));
+    frame.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ MASK[at % 4]));
     frame
 }
 
 /// The same message as a server sends it: not masked.
 pub fn from_server(size: usize) -> Vec<u8> {
-    let mut frame = header(size, 0);
-    frame.extend((0..size).map(payload_byte));
+    plain(&payload(size))
+}
+
+/// A binary frame with this payload that is not masked.
+pub fn plain(payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(payload.len(), 0);
+    frame.extend(payload);
     frame
+}
+
+/// JSON of `size` bytes, as a market feed has it: it shrinks to about a third.
+pub fn json(size: usize) -> Vec<u8> {
+    let trade = |n: u32| {
+        let noise = n.wrapping_mul(2_654_435_761);
+        let (id, price, volume) = (noise >> 12, noise % 9_973, (noise >> 20) % 50 + 1);
+        let symbol = ["GANNET", "FULMAR", "TERN", "SKUA"][(noise >> 8) as usize % 4];
+        format!("{{\"id\":{id},\"symbol\":\"{symbol}\",\"price\":{price}.25,\"volume\":{volume}}},")
+    };
+    let mut text: Vec<u8> = (0..).flat_map(|n| trade(n).into_bytes()).take(size.saturating_sub(2)).collect();
+    text.insert(0, b'[');
+    text.push(b']');
+    text
 }
 
 /// Length of the client frame that `bytes` begin with; `None` if the header is not whole.
@@ -54,8 +87,8 @@ pub fn client_frame_bytes(bytes: &[u8]) -> Option<u32> {
     u32::try_from(payload + header + MASK.len() as u64).ok()
 }
 
-fn payload_byte(at: usize) -> u8 {
-    (at.wrapping_mul(31).wrapping_add(at >> 8) & 0xff) as u8
+fn payload(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at.wrapping_mul(31).wrapping_add(at >> 8) & 0xff) as u8).collect()
 }
 
 fn header(size: usize, masked: u8) -> Vec<u8> {

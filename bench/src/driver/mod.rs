@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 mod amid;
+mod deflate;
 mod echo;
 mod fanout;
 mod fleet;
@@ -19,6 +20,7 @@ pub mod frames;
 mod handshake;
 
 pub use amid::{Probe, amid};
+pub use deflate::Squeeze;
 pub use echo::echo;
 pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};

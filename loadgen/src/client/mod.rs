@@ -298,7 +298,7 @@ impl Client {
                     encode_masked(&mut lent.encode, Opcode::Pong, payload, key);
                     self.write(&lent.encode)?;
                 }
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Pong(_) | Event::Compressed { .. })) => {}
                 Ok(Some(Event::Close(body))) => {
                     let code = body.map_or(CloseCode::NO_STATUS, |(code, _)| code);
                     self.farewell(if code.may_be_sent() { code } else { CloseCode::NORMAL }, lent);

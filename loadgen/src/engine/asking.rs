@@ -58,7 +58,7 @@ impl<'p> Asking<'p> {
             target: &target.path,
             origin: self.plan.origin.as_deref(),
             protocols: &self.protocols,
-            extensions: None,
+            deflate: None,
             headers: &self.headers,
         }
     }

@@ -182,7 +182,8 @@ fn serve(connection: u64, mut stream: TcpStream, ear: &mut Ear, jobs: &Sender<Jo
                     continue;
                 }
                 Event::Ping(payload) => (Opcode::Pong, payload.to_vec()),
-                Event::Pong(_) => continue,
+                // This server agrees on no compression, and its decoder refuses the bit.
+                Event::Pong(_) | Event::Compressed { .. } => continue,
                 Event::Close(_) => {
                     // RFC 6455 §5.5.1: answered with a close of our own; then the server closes first (§7.1.1).
                     return tell(

@@ -218,6 +218,7 @@ impl Peer {
                     self.close(code, deeds);
                 }
             }
+            Ok(Some(Event::Compressed { .. })) => book.fail("frames", format!("peer {}: RSV1", self.number)),
             Ok(None) => book.fail("frames", format!("peer {}: a message in fragments", self.number)),
             Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
         }

@@ -4,6 +4,7 @@
 //! handshake. What is asked for is shared by any number of connections ([`ClientRequest`]); what is each
 //! connection's own is its key alone ([`ClientHandshake`], 24 bytes).
 
+use super::super::extension::{Agreed, Ask, Broken};
 use super::{STANDARD, Seen, accept_key, list_has, push_field};
 use base64::Engine as _;
 use std::fmt;
@@ -19,8 +20,8 @@ pub struct ClientRequest<'a> {
     pub origin: Option<&'a str>,
     /// Subprotocols, the favourite first.
     pub protocols: &'a [&'a str],
-    /// The value of `Sec-WebSocket-Extensions`.
-    pub extensions: Option<&'a str>,
+    /// Whether to offer permessage-deflate, and how.
+    pub deflate: Option<Ask>,
     /// Further fields, as they are.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -37,9 +38,8 @@ pub struct ClientHandshake {
 pub struct Accepted<'h> {
     /// The subprotocol chosen, one of those asked for.
     pub protocol: Option<&'h str>,
-    /// The value of `Sec-WebSocket-Extensions`; only if some were asked for. Whether it is what was asked for, the
-    /// extension knows.
-    pub extensions: Option<&'h str>,
+    /// What was agreed on, if permessage-deflate was offered and taken.
+    pub deflate: Option<Agreed>,
 }
 
 impl ClientHandshake {
@@ -76,8 +76,8 @@ impl ClientHandshake {
         if !request.protocols.is_empty() {
             push_field(out, "Sec-WebSocket-Protocol", &request.protocols.join(", "));
         }
-        if let Some(extensions) = request.extensions {
-            push_field(out, "Sec-WebSocket-Extensions", extensions);
+        if let Some(ask) = request.deflate {
+            push_field(out, "Sec-WebSocket-Extensions", &ask.to_string());
         }
         for (name, value) in request.headers {
             push_field(out, name, value);
@@ -125,21 +125,23 @@ impl ClientHandshake {
             Seen::Twice => return Err(Rejection::Duplicate("Sec-WebSocket-Accept")),
         }
         Ok(Accepted {
-            extensions: checked_extensions(extensions, request)?,
+            deflate: checked_extensions(extensions, request)?,
             protocol: checked_protocol(protocol, request)?,
         })
     }
 }
 
-/// Item 5: no extension that was not asked for.
-fn checked_extensions<'h>(seen: Seen<'h>, request: &ClientRequest<'_>) -> Result<Option<&'h str>, Rejection> {
-    match seen {
-        Seen::Never => Ok(None),
-        Seen::Once(value) => match std::str::from_utf8(value) {
-            Ok(value) if request.extensions.is_some() => Ok(Some(value)),
-            Ok(_) | Err(_) => Err(Rejection::ExtensionUnasked),
+/// Item 5: no extension that was not asked for, and this one only as it was asked for (RFC 7692 §5.1).
+fn checked_extensions(seen: Seen<'_>, request: &ClientRequest<'_>) -> Result<Option<Agreed>, Rejection> {
+    match (seen, request.deflate) {
+        (Seen::Never, _) => Ok(None),
+        (Seen::Once(_), None) => Err(Rejection::ExtensionUnasked),
+        (Seen::Once(value), Some(ask)) => match ask.check(value) {
+            Ok(agreed) => Ok(Some(agreed)),
+            Err(Broken::OtherExtension) => Err(Rejection::ExtensionUnasked),
+            Err(broken) => Err(Rejection::ExtensionBroken(broken)),
         },
-        Seen::Twice => Err(Rejection::Duplicate("Sec-WebSocket-Extensions")),
+        (Seen::Twice, _) => Err(Rejection::Duplicate("Sec-WebSocket-Extensions")),
     }
 }
 
@@ -172,6 +174,8 @@ pub enum Rejection {
     ProtocolUnasked,
     /// An extension that was not asked for.
     ExtensionUnasked,
+    /// permessage-deflate, but not as it was asked for.
+    ExtensionBroken(Broken),
 }
 
 impl Rejection {
@@ -185,6 +189,7 @@ impl Rejection {
             Self::Duplicate(_) => "duplicate_header",
             Self::ProtocolUnasked => "protocol_unasked",
             Self::ExtensionUnasked => "extension_unasked",
+            Self::ExtensionBroken(_) => "extension_broken",
         }
     }
 }
@@ -200,6 +205,7 @@ impl fmt::Display for Rejection {
             Self::Duplicate(name) => write!(f, "the server sent {name} more than once"),
             Self::ProtocolUnasked => f.write_str("the server chose a subprotocol that was not asked for"),
             Self::ExtensionUnasked => f.write_str("the server chose an extension that was not asked for"),
+            Self::ExtensionBroken(broken) => write!(f, "the server's answer to permessage-deflate: {broken}"),
         }
     }
 }
@@ -246,7 +252,7 @@ mod tests {
         let mut out = Vec::new();
         let request = ClientRequest {
             origin: Some("http://here"),
-            extensions: Some("permessage-deflate"),
+            deflate: Some(Ask::default()),
             headers: &[("Authorization", "Bearer x")],
             ..request()
         };
@@ -281,7 +287,7 @@ mod tests {
         let offer = Offer::read(fields(&asked).into_iter()).unwrap();
         encode_response(&mut answered, offer.key(), offer.protocols().nth(1), None);
         let accepted = handshake().check_response(&request(), 101, fields(&answered).into_iter());
-        assert_eq!(accepted, Ok(Accepted { protocol: Some("superchat"), extensions: None }));
+        assert_eq!(accepted, Ok(Accepted { protocol: Some("superchat"), deflate: None }));
     }
 
     #[test]
@@ -334,9 +340,17 @@ mod tests {
     fn an_extension_must_have_been_asked_for() {
         let name = "Sec-WebSocket-Extensions";
         assert_eq!(with(&request(), name, &["permessage-deflate"]), Err(Rejection::ExtensionUnasked));
-        let asking = ClientRequest { extensions: Some("permessage-deflate"), ..request() };
-        let chosen = with(&asking, name, &["permessage-deflate"]).map(|accepted| accepted.extensions);
-        assert_eq!(chosen, Ok(Some("permessage-deflate")));
+        let asking = ClientRequest { deflate: Some(Ask::default()), ..request() };
+        let chosen = with(&asking, name, &["permessage-deflate"]).map(|accepted| accepted.deflate);
+        assert_eq!(
+            chosen,
+            Ask::default().check(b"permessage-deflate").map(Some).map_err(Rejection::ExtensionBroken)
+        );
+        assert_eq!(with(&asking, name, &["x-webkit-deflate-frame"]), Err(Rejection::ExtensionUnasked));
+        assert_eq!(
+            with(&asking, name, &["permessage-deflate; client_max_window_bits=10"]),
+            Err(Rejection::ExtensionBroken(Broken::ClientBitsUnasked))
+        );
         assert_eq!(with(&asking, name, &["a", "b"]), Err(Rejection::Duplicate(name)));
     }
 
@@ -350,6 +364,7 @@ mod tests {
             Rejection::Duplicate("Sec-WebSocket-Accept"),
             Rejection::ProtocolUnasked,
             Rejection::ExtensionUnasked,
+            Rejection::ExtensionBroken(Broken::ServerBitsMissing),
         ];
         let labels: std::collections::BTreeSet<_> = all.iter().map(|rejection| rejection.label()).collect();
         assert_eq!(labels.len(), all.len());

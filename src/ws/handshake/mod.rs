@@ -23,6 +23,7 @@ mod offer;
 pub use client::{Accepted, ClientHandshake, ClientRequest, Rejection};
 pub use offer::{Offer, PROTOCOLS_MAX, Refusal};
 
+use super::extension::Agreed;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
@@ -39,11 +40,11 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// Appends the answer that accepts an offer (RFC 6455 §4.2.2): `101` and what goes with it. `protocol` is the one
-/// chosen of those offered, `extensions` the value of `Sec-WebSocket-Extensions`, if any was agreed on.
+/// chosen of those offered, `deflate` what was agreed on with [`negotiate`](super::extension::negotiate).
 ///
 /// # Panics
-/// If `protocol` is not a token or `extensions` holds a line break: both come from our own lists.
-pub fn encode_response(out: &mut Vec<u8>, key: &str, protocol: Option<&str>, extensions: Option<&str>) {
+/// If `protocol` is not a token: it comes from our own list.
+pub fn encode_response(out: &mut Vec<u8>, key: &str, protocol: Option<&str>, deflate: Option<Agreed>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
@@ -53,8 +54,8 @@ pub fn encode_response(out: &mut Vec<u8>, key: &str, protocol: Option<&str>, ext
         assert!(is_token(protocol.as_bytes()), "a subprotocol is a token");
         push_field(out, "Sec-WebSocket-Protocol", protocol);
     }
-    if let Some(extensions) = extensions {
-        push_field(out, "Sec-WebSocket-Extensions", extensions);
+    if let Some(agreed) = deflate {
+        push_field(out, "Sec-WebSocket-Extensions", &agreed.to_string());
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -96,13 +97,14 @@ fn list_has(value: &[u8], token: &str) -> bool {
 }
 
 /// Whether this is a token (RFC 9110 §5.6.2): one or more printable characters that delimit nothing.
-fn is_token(text: &[u8]) -> bool {
+pub(super) fn is_token(text: &[u8]) -> bool {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !text.is_empty() && text.iter().all(is_tchar)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::extension::{Policy, negotiate};
     use super::*;
 
     /// The example of RFC 6455 §1.3.
@@ -114,13 +116,16 @@ mod tests {
     #[test]
     fn a_response_is_byte_for_byte_this() {
         let mut out = Vec::new();
-        encode_response(&mut out, "dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), Some("permessage-deflate"));
+        let offers = [&b"permessage-deflate; server_max_window_bits=12"[..]];
+        let agreed = negotiate(offers.into_iter(), Policy::Shared);
+        encode_response(&mut out, "dGhlIHNhbXBsZSBub25jZQ==", Some("chat"), agreed);
         let expected = "HTTP/1.1 101 Switching Protocols\r\n\
             Upgrade: websocket\r\n\
             Connection: Upgrade\r\n\
             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
             Sec-WebSocket-Protocol: chat\r\n\
-            Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+            Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
+            client_no_context_takeover; server_max_window_bits=9\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

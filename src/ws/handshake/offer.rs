@@ -4,6 +4,7 @@
 //! well-formed key, so nothing behind it has to ask again. What it may not be yet (method, HTTP version, Host,
 //! path, origin) is HTTP's side of the handshake and is judged there.
 
+use super::super::extension::OFFERS_MAX;
 use super::{Seen, is_token, list, list_has};
 use base64::Engine as _;
 use base64::alphabet;
@@ -14,11 +15,12 @@ use std::fmt;
 /// in earnest offers more than a handful.
 pub const PROTOCOLS_MAX: usize = 64;
 
-/// What a client asks for: a valid key, version 13, and perhaps subprotocols.
+/// What a client asks for: a valid key, version 13, and perhaps subprotocols and extensions.
 #[derive(Clone, Debug)]
 pub struct Offer<'h> {
     key: &'h str,
     protocols: Vec<&'h str>,
+    extensions: Vec<&'h [u8]>,
 }
 
 /// The fields of a request that the handshake reads, before they are judged.
@@ -29,6 +31,8 @@ struct Fields<'h> {
     key: Seen<'h>,
     /// `None`: no such field. `Some(Err)`: one that is malformed.
     protocols: Option<Result<Vec<&'h str>, Refusal>>,
+    /// Lines with a comma-separated list each; what is not understood there is passed over, so nothing can be wrong.
+    extensions: Vec<&'h [u8]>,
 }
 
 impl<'h> Offer<'h> {
@@ -57,13 +61,18 @@ impl<'h> Offer<'h> {
         };
         // Item 8.
         let protocols = fields.protocols.unwrap_or(Ok(Vec::new()))?;
-        Ok(Self { key, protocols })
+        Ok(Self { key, protocols, extensions: fields.extensions })
     }
 
     /// The subprotocols asked for, the client's favourite first, no two alike. They are tokens, but the peer's
     /// bytes: answer with your own copy of the name.
     pub fn protocols(&self) -> impl Iterator<Item = &'h str> + '_ {
         self.protocols.iter().copied()
+    }
+
+    /// The `Sec-WebSocket-Extensions` lines, for [`negotiate`](crate::ws::extension::negotiate).
+    pub fn extensions(&self) -> impl Iterator<Item = &'h [u8]> + Clone + '_ {
+        self.extensions.iter().copied()
     }
 
     /// The key, for [`encode_response`](super::encode_response): 24 characters of base64.
@@ -80,6 +89,7 @@ impl<'h> Fields<'h> {
             version: Seen::Never,
             key: Seen::Never,
             protocols: None,
+            extensions: Vec::new(),
         };
         for (name, value) in headers {
             if name.eq_ignore_ascii_case("Upgrade") {
@@ -93,6 +103,10 @@ impl<'h> Fields<'h> {
             } else if name.eq_ignore_ascii_case("Sec-WebSocket-Protocol") {
                 let earlier = fields.protocols.take().unwrap_or(Ok(Vec::new()));
                 fields.protocols = Some(earlier.and_then(|earlier| with_protocols(earlier, value)));
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Extensions")
+                && fields.extensions.len() < OFFERS_MAX
+            {
+                fields.extensions.push(value);
             }
         }
         fields

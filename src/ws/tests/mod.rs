@@ -4,6 +4,7 @@
 //! as unkindly as the contract of [`Cursor`] allows.
 
 mod cases;
+mod compressed;
 mod laws;
 
 use super::*;
@@ -15,6 +16,7 @@ const WIDE: Limits = Limits { frame_max: 1 << 30, message_max: 1 << 30, fragment
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Heard {
     Message(Kind, Vec<u8>),
+    Compressed(Kind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -60,6 +62,7 @@ impl Listener {
             let heard = match event {
                 Ok(None) => break,
                 Ok(Some(Event::Message { kind, payload })) => Heard::Message(kind, payload.to_vec()),
+                Ok(Some(Event::Compressed { kind, payload })) => Heard::Compressed(kind, payload.to_vec()),
                 Ok(Some(Event::Ping(payload))) => Heard::Ping(payload.to_vec()),
                 Ok(Some(Event::Pong(payload))) => Heard::Pong(payload.to_vec()),
                 Ok(Some(Event::Close(None))) => Heard::Close(None),

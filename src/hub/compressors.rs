@@ -1,0 +1,171 @@
+//! What compresses frames on their way out: two compressors for everybody, and one's own for who was promised that.
+//!
+//! A compressor costs hundreds of kilobytes, so a process has one per compressed [`Dialect`], each from the first
+//! message that needs it, and starts it afresh for every message: what it makes refers to nothing older and can be
+//! read by every peer of the dialect (RFC 7692 §7.2.3.2). A peer with context takeover may have one of its own, whose
+//! memory of what that peer was sent makes small messages smaller still.
+//!
+//! Invariants: a frame in another dialect is never longer than the plain one; what an own compressor refers to is
+//! what the peer's window holds: a compressed message of somebody else's making in between makes it begin afresh.
+
+use super::dialect::Dialect;
+use crate::ws::deflate::Deflater;
+use crate::ws::{Header, Kind, Opcode, Role};
+
+/// A larger message is sent as it is, in bytes: compressing cannot be divided between turns, and this much takes
+/// about as long as anybody should wait for a turn.
+pub const COMPRESS_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The compressors of a worker, and what went through them.
+#[derive(Debug)]
+pub struct Compressors {
+    /// A smaller message is sent as it is, in bytes.
+    min: usize,
+    /// By slot of the dialect.
+    shared: [Option<Box<Deflater>>; Dialect::DEFLATED.len()],
+    /// Messages that were compressed, each counted once for a dialect, and sent so.
+    pub messages: u64,
+    /// Messages that were compressed in vain: they had not become smaller.
+    pub unshrunk: u64,
+    /// Messages that were too large to be compressed within a turn.
+    pub oversized: u64,
+    /// Bytes that went in.
+    pub bytes_in: u64,
+    /// Bytes that came out.
+    pub bytes_out: u64,
+}
+
+/// A compressor that remembers what one peer was sent; made when there is something to remember.
+#[derive(Debug, Default)]
+pub struct OwnCompressor {
+    deflater: Option<Box<Deflater>>,
+    /// The peer's window has taken in what this one has not seen.
+    is_stale: bool,
+}
+
+impl OwnCompressor {
+    /// The peer was sent compressed frames that this compressor has not seen.
+    #[inline]
+    pub const fn bypassed(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Whether it has been made.
+    #[must_use]
+    pub const fn is_made(&self) -> bool {
+        self.deflater.is_some()
+    }
+}
+
+impl Default for Compressors {
+    fn default() -> Self {
+        Self::new(1024)
+    }
+}
+
+impl Compressors {
+    /// For messages of at least `min` bytes.
+    #[must_use]
+    pub fn new(min: usize) -> Self {
+        let shared = Dialect::DEFLATED.map(|_| None);
+        Self { min, shared, messages: 0, unshrunk: 0, oversized: 0, bytes_in: 0, bytes_out: 0 }
+    }
+
+    /// Appends the single plain `frame` to `out` in `dialect`; returns whether that is any different.
+    pub fn append(&mut self, dialect: Dialect, frame: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some((slot, message)) = dialect.slot().zip(self.worthwhile(frame)) else {
+            out.extend_from_slice(frame);
+            return false;
+        };
+        let make = || Box::new(Deflater::new(dialect.window_bits()));
+        let mut deflater = self.shared[slot].take().unwrap_or_else(make);
+        let is_compressed = self.compress(&mut deflater, &message, false, out);
+        self.shared[slot] = Some(deflater);
+        is_compressed
+    }
+
+    /// Appends plain frames, laid end to end, to `out` in `dialect`, with the peer's own compressor if it has one.
+    pub fn append_all(
+        &mut self,
+        dialect: Dialect,
+        mut own: Option<&mut OwnCompressor>,
+        frames: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let (frame, others) = rest.split_at(frame_len(rest));
+            rest = others;
+            match &mut own {
+                None => _ = self.append(dialect, frame, out),
+                Some(own) => self.append_own(dialect, own, frame, out),
+            }
+        }
+    }
+
+    fn append_own(&mut self, dialect: Dialect, own: &mut OwnCompressor, frame: &[u8], out: &mut Vec<u8>) {
+        let Some(message) = self.worthwhile(frame) else { return out.extend_from_slice(frame) };
+        let make = || Box::new(Deflater::new(dialect.window_bits()));
+        let deflater = own.deflater.get_or_insert_with(make);
+        // What was compressed and is not sent so is in its memory, but not in the peer's window.
+        own.is_stale = !self.compress(deflater, &message, !own.is_stale, out);
+    }
+
+    /// What is in `frame`, if it is to be tried: a whole message that is neither too small nor too large.
+    fn worthwhile<'f>(&mut self, frame: &'f [u8]) -> Option<Message<'f>> {
+        let header = header(frame).filter(|header| header.fin && header.reserved == 0)?;
+        let kind = match header.opcode {
+            Opcode::Text => Kind::Text,
+            Opcode::Binary => Kind::Binary,
+            Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => return None,
+        };
+        let payload = &frame[header.header_len..];
+        self.oversized += u64::from(payload.len() > COMPRESS_BYTES_MAX);
+        let is_worth_it = (self.min..=COMPRESS_BYTES_MAX).contains(&payload.len());
+        is_worth_it.then_some(Message { kind, payload, frame })
+    }
+
+    /// Appends a message compressed if that makes its frame shorter, else as it is; returns which.
+    fn compress(
+        &mut self,
+        deflater: &mut Deflater,
+        message: &Message<'_>,
+        keep_context: bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Message { kind, payload, frame } = *message;
+        let before = out.len();
+        let is_shorter =
+            deflater.encode_deflated(out, kind, payload, keep_context) && out.len() - before < frame.len();
+        if is_shorter {
+            self.messages += 1;
+        } else {
+            self.unshrunk += 1;
+            out.truncate(before);
+            out.extend_from_slice(frame);
+        }
+        self.bytes_in += payload.len() as u64;
+        self.bytes_out += (out.len() - before) as u64;
+        is_shorter
+    }
+}
+
+/// A message in a frame of ours.
+#[derive(Clone, Copy)]
+struct Message<'f> {
+    kind: Kind,
+    payload: &'f [u8],
+    frame: &'f [u8],
+}
+
+/// The header of a frame of ours.
+fn header(frame: &[u8]) -> Option<Header> {
+    Header::decode(frame, Role::Client).ok().flatten()
+}
+
+/// How long the first of the frames in `frames` is.
+fn frame_len(frames: &[u8]) -> usize {
+    let len = header(frames).map_or(frames.len(), |header| header.header_len + header.payload_len as usize);
+    debug_assert!(len <= frames.len(), "frames are whole");
+    len.min(frames.len())
+}

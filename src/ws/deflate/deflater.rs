@@ -1,0 +1,152 @@
+//! Messages out, compressed: a whole frame with RSV1, appended to a buffer (RFC 7692 §7.2.1).
+//!
+//! Invariants: what is written stands for itself unless the context is kept; without context a frame is never longer
+//! than the same message uncompressed.
+
+use super::TAIL;
+use crate::ws::extension::{FULL_BITS, SMALL_BITS};
+use crate::ws::header::{RSV1, encode_header};
+use crate::ws::mask;
+use crate::ws::opcode::{Kind, Opcode};
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
+
+/// How hard the compressor tries, 1 to 9.
+const LEVEL: i32 = 6;
+
+/// How much memory the compressor has for symbols and output, 1 to 9.
+const MEMORY_LEVEL: i32 = 8;
+
+/// A compressor with a window of some size. Without context one serves all connections whose window is at least as
+/// large; with context each has its own.
+pub struct Deflater {
+    deflate: Deflate,
+    /// Whether nothing has gone through since the last reset.
+    is_fresh: bool,
+}
+
+impl std::fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deflater").field("is_fresh", &self.is_fresh).finish_non_exhaustive()
+    }
+}
+
+impl Deflater {
+    /// A compressor whose window is 2^`window_bits` bytes, 9 to 15.
+    ///
+    /// # Panics
+    /// If it is not: [`negotiate`](crate::ws::extension::negotiate) agrees on nothing else.
+    pub fn new(window_bits: u8) -> Self {
+        assert!((SMALL_BITS..=FULL_BITS).contains(&window_bits), "{window_bits} bits are no window of ours");
+        let config = DeflateConfig {
+            level: LEVEL,
+            window_bits: -i32::from(window_bits),
+            mem_level: MEMORY_LEVEL,
+            ..DeflateConfig::default()
+        };
+        Self { deflate: Deflate::new_with_config(config), is_fresh: true }
+    }
+
+    /// Appends a whole message as one frame, not masked: what a server sends. With `keep_context` it may refer to those
+    /// before it, and later ones to it; without, whoever can inflate with this window can read it. Returns whether the
+    /// frame is compressed: without context what would not shrink is sent as it is.
+    pub fn encode_deflated(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: Kind,
+        payload: &[u8],
+        keep_context: bool,
+    ) -> bool {
+        self.append(out, kind, payload, None, keep_context)
+    }
+
+    /// The same, masked with `key`: what a client sends.
+    pub fn encode_deflated_masked(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: Kind,
+        payload: &[u8],
+        key: [u8; 4],
+        keep_context: bool,
+    ) -> bool {
+        self.append(out, kind, payload, Some(key), keep_context)
+    }
+
+    fn append(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: Kind,
+        payload: &[u8],
+        key: Option<[u8; 4]>,
+        keep_context: bool,
+    ) -> bool {
+        let start = out.len();
+        // The header goes before a length that is not known yet: room for the longest that it can become.
+        let longest = if keep_context { grown_max(payload.len()) } else { payload.len() };
+        let (_, room) = encode_header(Opcode::Binary, true, longest as u64, key);
+        out.resize(start + room, 0);
+        let is_compressed = self.compress(out, payload, longest, keep_context);
+        if !is_compressed {
+            out.truncate(start + room);
+            out.extend_from_slice(payload);
+        }
+        let len = out.len() - start - room;
+        let (mut header, header_len) = encode_header(kind.opcode(), true, len as u64, key);
+        if is_compressed {
+            header[0] |= RSV1;
+        }
+        if header_len < room {
+            out.copy_within(start + room.., start + header_len);
+            out.truncate(start + header_len + len);
+        }
+        out[start..start + header_len].copy_from_slice(&header[..header_len]);
+        if let Some(key) = key {
+            mask::apply(key, &mut out[start + header_len..]);
+        }
+        is_compressed
+    }
+
+    /// Appends what the compressor makes of `payload`, if that takes no more than `longest` bytes or the context is kept.
+    fn compress(&mut self, out: &mut Vec<u8>, payload: &[u8], longest: usize, keep_context: bool) -> bool {
+        if !keep_context && !self.is_fresh {
+            self.deflate.reset();
+            self.is_fresh = true;
+        }
+        // An empty message is the flush alone, less its tail (§7.2.3.6); the compressor would leave out a second flush
+        // in a row.
+        if payload.is_empty() {
+            if keep_context {
+                out.push(0);
+            }
+            return keep_context;
+        }
+        self.is_fresh = false;
+        let mut input = payload;
+        let mut room = longest + TAIL.len();
+        loop {
+            let start = out.len();
+            out.resize(start + room, 0);
+            let (total_in, total_out) = (self.deflate.total_in(), self.deflate.total_out());
+            let status = self.deflate.compress(input, &mut out[start..], DeflateFlush::SyncFlush);
+            assert!(status.is_ok(), "a compressor with room and input goes on");
+            input = &input[(self.deflate.total_in() - total_in) as usize..];
+            let produced = (self.deflate.total_out() - total_out) as usize;
+            out.truncate(start + produced);
+            if produced < room {
+                break;
+            }
+            // Full: without context it does not shrink, and goes as it is. With context the bound was too low.
+            if !keep_context {
+                return false;
+            }
+            room = grown_max(input.len());
+        }
+        debug_assert!(input.is_empty() && out.ends_with(&TAIL));
+        out.truncate(out.len() - TAIL.len());
+        true
+    }
+}
+
+/// What a compressor makes of incompressible data, at most: 5 bytes for a stored block of at least 127, and the flush.
+const fn grown_max(len: usize) -> usize {
+    len + len / 16 + 64
+}

@@ -1,0 +1,484 @@
+//! Compression over real sockets: whoever is compressed how, all hear the same, and nobody pays for it but with time.
+//!
+//! The other side is zlib itself. What is hostile here is sent by hand: invalid streams, bombs, bits that nobody
+//! agreed on.
+//!
+//! Invariant: after each wrong the server serves the next peer as if nothing had been.
+
+mod common;
+
+use common::deflated::{Deflated, Heard, offer_to};
+use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Server, TEXT, encode, wait_for};
+use flate2::{Compress, Compression, FlushCompress};
+use std::io::Write;
+use stentor::service::{Admission, Ctx, Kind, Request, Service};
+
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
+
+fn start(mode: &str, args: &[&str]) -> Server {
+    Server::start(&[&["--deflate", mode, "--ping-interval", "0"], args].concat())
+}
+
+/// JSON of some length that shrinks to a third or so.
+fn json(len: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let mut text = Vec::new();
+    while text.len() < len {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let (id, price) = (state >> 20, state >> 12 & 0xff);
+        text.extend_from_slice(
+            format!("{{\"id\":{id},\"symbol\":\"KITTI\",\"price\":{price}.25}},").as_bytes(),
+        );
+    }
+    text.truncate(len);
+    text
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let page = server.get("/metrics");
+    let line = page.text().lines().find(|line| line.starts_with(&format!("stentor_{name} ")));
+    let line = line.unwrap_or_else(|| panic!("{name} is on the page"));
+    line.split(' ').nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// Memory of the server, in KiB: `VmRSS`, in use, or `VmHWM`, the most that ever was.
+fn memory(server: &Server, which: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(which)).expect("proc(5)");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+fn assert_echoes(server: &Server) {
+    let mut good = Deflated::open(server, "/echo", OFFER);
+    let said = json(5000, 7);
+    good.send(TEXT, &said);
+    assert_eq!(good.read().payload, said);
+    good.close();
+}
+
+#[test]
+fn off_never_answers_the_extension() {
+    let server = Server::start(&["--ping-interval", "0"]);
+    let (mut peer, response) = offer_to(server.connect(), "/echo", OFFER);
+    assert_eq!(response.header("sec-websocket-extensions"), None);
+    peer.send(TEXT, &json(5000, 1));
+    assert_eq!(peer.message().payload, json(5000, 1));
+    assert_eq!((metric(&server, "deflate_agreed_total"), metric(&server, "deflate_declined_total")), (0, 1));
+    peer.stream.write_all(&[0xc1, 0x80, 0, 0, 0, 0]).expect("the server reads");
+    assert_eq!(peer.closed(), 1002, "RSV1 without agreement");
+}
+
+#[test]
+fn what_is_agreed_on_is_what_the_mode_allows() {
+    for (mode, offer, expected) in [
+        (
+            "shared",
+            "permessage-deflate",
+            Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
+        ),
+        ("context", "permessage-deflate", Some("permessage-deflate")),
+        (
+            "context",
+            "permessage-deflate; server_no_context_takeover",
+            Some("permessage-deflate; server_no_context_takeover"),
+        ),
+        (
+            "context",
+            "permessage-deflate; server_max_window_bits=11",
+            Some("permessage-deflate; server_max_window_bits=9"),
+        ),
+        ("shared", "permessage-deflate; server_max_window_bits=7", None),
+        ("shared", "permessage-deflate; nonsense", None),
+        ("shared", "x-webkit-deflate-frame", None),
+    ] {
+        let server = start(mode, &[]);
+        let (peer, response) = offer_to(server.connect(), "/echo", offer);
+        assert_eq!(response.header("sec-websocket-extensions"), expected, "{mode}: {offer}");
+        let counts = (metric(&server, "deflate_agreed_total"), metric(&server, "deflate_declined_total"));
+        assert_eq!(counts, if expected.is_some() { (1, 0) } else { (0, 1) });
+        peer.close();
+    }
+}
+
+#[test]
+fn an_echo_comes_back_compressed_in_every_mode_and_window() {
+    for mode in ["shared", "context"] {
+        let server = start(mode, &["--message-max", "1m"]);
+        for offer in [
+            OFFER,
+            "permessage-deflate; server_max_window_bits=9",
+            "permessage-deflate; server_max_window_bits=15",
+            "permessage-deflate; server_no_context_takeover",
+            "permessage-deflate; client_no_context_takeover",
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=10",
+        ] {
+            let mut peer = Deflated::open(&server, "/echo", offer);
+            for (round, len) in [1024, 1500, 0, 5, 1023, 70_000, 1024, 300_000, 2000].into_iter().enumerate()
+            {
+                let opcode = if round % 2 == 0 { TEXT } else { BINARY };
+                let said = json(len, round as u32 / 3);
+                peer.send(opcode, &said);
+                let heard = peer.read();
+                assert_eq!((heard.opcode, &heard.payload), (opcode, &said), "{mode}: {offer}");
+                assert_eq!(heard.is_compressed, len >= 1024, "{mode}: {len} bytes");
+                assert!(!heard.is_compressed || heard.wire < len / 2);
+            }
+            peer.close();
+        }
+    }
+}
+
+#[test]
+fn context_makes_what_was_said_before_almost_free() {
+    let server = start("context", &[]);
+    let mut peer = Deflated::open(&server, "/echo", OFFER);
+    let said = json(4000, 3);
+    let wires: Vec<usize> = (0..3)
+        .map(|_| {
+            peer.send(TEXT, &said);
+            let heard = peer.read();
+            assert_eq!(heard.payload, said);
+            heard.wire
+        })
+        .collect();
+    assert!(wires[1] < wires[0] / 5 && wires[2] < wires[0] / 5, "{wires:?}");
+    peer.close();
+}
+
+#[test]
+fn many_replies_in_one_write_keep_their_order() {
+    for mode in ["shared", "context"] {
+        let server = start(mode, &["--deflate-min", "100"]);
+        let mut peer = Deflated::open(&server, "/echo", OFFER);
+        let said: Vec<Vec<u8>> = (0..200).map(|n| json(n * 7, n as u32 % 5)).collect();
+        for message in &said {
+            peer.send(BINARY, message);
+        }
+        for message in &said {
+            assert_eq!(&peer.read().payload, message);
+        }
+        peer.close();
+    }
+}
+
+#[test]
+fn all_in_a_channel_hear_the_same_whatever_they_are_sent() {
+    for mode in ["shared", "context"] {
+        let server = start(mode, &[]);
+        let mut plain: Vec<Peer> = (0..3).map(|_| server.open("/broadcast/sea")).collect();
+        let offers = [
+            OFFER,
+            "permessage-deflate; server_max_window_bits=9",
+            "permessage-deflate; server_no_context_takeover",
+        ];
+        let mut squeezed: Vec<Deflated> =
+            (0..9).map(|n| Deflated::open(&server, "/broadcast/sea", offers[n % 3])).collect();
+        let compressed_before = metric(&server, "deflate_messages_total");
+        let mut spoken = Vec::new();
+        for round in 0..12_u32 {
+            let said = json([900, 1024, 3000, 40_000][round as usize % 4], round);
+            let opcode = if round % 3 == 0 { BINARY } else { TEXT };
+            match round % 3 {
+                0 => plain[0].send(opcode, &said),
+                1 => squeezed[round as usize % 9].send(opcode, &said),
+                _ => assert_eq!(server.publish("sea", "text/plain", &said).status, 200),
+            }
+            spoken.push((opcode, said));
+            // In step, so that each publication is a segment of its own.
+            let (opcode, said) = spoken.last().expect("just pushed");
+            for peer in &mut plain {
+                let frame = peer.message();
+                assert_eq!((frame.opcode, &frame.payload), (*opcode, said));
+            }
+            for peer in &mut squeezed {
+                let Heard { opcode: heard, payload, is_compressed, .. } = peer.read();
+                assert_eq!((heard, &payload, is_compressed), (*opcode, said, said.len() >= 1024));
+            }
+        }
+        let compressed = metric(&server, "deflate_messages_total") - compressed_before;
+        assert_eq!(compressed, 9 * 2, "9 of 12 are large enough; once for each window, not for each peer");
+        squeezed.into_iter().for_each(Deflated::close);
+        plain.into_iter().for_each(Peer::close);
+    }
+}
+
+#[test]
+fn a_burst_of_publications_reaches_everybody_whole_and_in_order() {
+    let server = start("context", &["--queue-max", "16m"]);
+    let mut plain = server.open("/broadcast/sea?self=0");
+    let mut wide = Deflated::open(&server, "/broadcast/sea", OFFER);
+    let mut narrow =
+        Deflated::open(&server, "/broadcast/sea?self=0", "permessage-deflate; server_max_window_bits=9");
+    let said: Vec<Vec<u8>> = (0..300).map(|n| json(200 + n * 11, n as u32)).collect();
+    let burst: Vec<u8> = said.iter().flat_map(|message| encode(true, TEXT, message)).collect();
+    let mut writer = plain.stream.try_clone().expect("a second handle");
+    let writing = std::thread::spawn(move || writer.write_all(&burst).expect("the server reads"));
+    for message in &said {
+        assert_eq!(&wide.read().payload, message);
+        assert_eq!(&narrow.read().payload, message);
+    }
+    writing.join().expect("all is written");
+    assert!(plain.settle().is_empty(), "it does not hear itself");
+}
+
+#[test]
+fn fragments_of_a_compressed_message_and_control_frames_between_them() {
+    for mode in ["shared", "context"] {
+        let server = start(mode, &[]);
+        let mut peer = Deflated::open(&server, "/echo", OFFER);
+        for seed in 0..3 {
+            let said = json(10_000, seed);
+            let compressed = peer.compress(&said);
+            let parts: Vec<&[u8]> = compressed.chunks(compressed.len() / 4).collect();
+            for (index, part) in parts.iter().enumerate() {
+                let (is_first, is_last) = (index == 0, index + 1 == parts.len());
+                peer.send_raw(is_last, if is_first { 0x40 | TEXT } else { 0 }, part);
+                if !is_last {
+                    peer.send_raw(true, PING, &[index as u8]);
+                    let pong = peer.read();
+                    assert_eq!((pong.opcode, pong.payload), (PONG, vec![index as u8]));
+                }
+            }
+            assert_eq!(peer.read().payload, said);
+        }
+        // The bit belongs to the first frame alone (RFC 7692 §6.1).
+        peer.send_raw(false, 0x40 | TEXT, b"x");
+        peer.send_raw(true, 0x40, b"y");
+        assert_eq!(peer.peer.closed(), 1002);
+        assert_echoes(&server);
+    }
+}
+
+#[test]
+fn wrong_bits_and_wrong_streams_are_told_apart() {
+    let server = start("shared", &[]);
+    let not_utf8 = {
+        let mut deflate = Compress::new(Compression::default(), false);
+        let mut out = Vec::with_capacity(1024);
+        deflate.compress_vec(b"caf\xc3", &mut out, FlushCompress::Sync).expect("zlib compresses");
+        out.truncate(out.len() - 4);
+        out
+    };
+    for (first, payload, code) in [
+        (0x20 | TEXT, &b"x"[..], 1002),
+        (0x40 | PING, b"x", 1002),
+        (0x40 | TEXT, b"this is no deflate stream", 1007),
+        (0x40 | TEXT, &not_utf8, 1007),
+        (TEXT, b"caf\xc3", 1007),
+    ] {
+        let mut peer = Deflated::open(&server, "/echo", OFFER);
+        peer.send_raw(true, first, payload);
+        assert_eq!(peer.peer.closed(), code, "{first:#x} {payload:?}");
+        assert_echoes(&server);
+    }
+}
+
+/// What zeros of such a length become.
+fn bomb(zeros: usize) -> Vec<u8> {
+    let mut deflate = Compress::new(Compression::best(), false);
+    let block = vec![0; 1 << 20];
+    let mut out = Vec::with_capacity(zeros / 900);
+    for _ in 0..zeros / block.len() {
+        deflate.compress_vec(&block, &mut out, FlushCompress::None).expect("zlib compresses");
+    }
+    deflate.compress_vec(&[], &mut out, FlushCompress::Sync).expect("zlib compresses");
+    assert!(out.len() < out.capacity());
+    out.truncate(out.len() - 4);
+    out
+}
+
+#[test]
+fn twenty_bombs_of_a_gigabyte_cost_the_limit_and_no_more() {
+    const LIMIT_KIB: usize = 2 << 10;
+    let server = start("shared", &["--message-max", "2mi"]);
+    assert_echoes(&server);
+    let bomb = bomb(1 << 30);
+    assert!(bomb.len() < LIMIT_KIB << 10, "{} bytes: nothing is wrong with them as they are", bomb.len());
+    let before = memory(&server, "VmRSS:");
+    let mut peers: Vec<Deflated> = (0..20).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
+    // All but the last byte of each, and then that of all at once.
+    let frames: Vec<u8> = {
+        let mut frame = encode(true, BINARY, &bomb);
+        frame[0] |= 0x40;
+        frame
+    };
+    let (most, last) = frames.split_at(frames.len() - 1);
+    for peer in &mut peers {
+        peer.peer.stream.write_all(most).expect("the server reads");
+    }
+    for peer in &mut peers {
+        peer.peer.stream.write_all(last).expect("the server reads");
+    }
+    for peer in &mut peers {
+        assert_eq!(peer.peer.closed(), 1009);
+    }
+    let peak = memory(&server, "VmHWM:");
+    let slack = 8 << 10;
+    assert!(peak < before + 20 * LIMIT_KIB + slack, "{before} KiB before, {peak} at the peak");
+    drop(peers);
+    assert_echoes(&server);
+    assert!(metric(&server, "deflate_inflated_bytes_total") < 21 * ((LIMIT_KIB as u64 + 128) << 10));
+}
+
+#[test]
+fn a_small_bomb_is_1009_and_the_next_peer_is_served() {
+    for mode in ["shared", "context"] {
+        let server = start(mode, &[]);
+        let mut peer = Deflated::open(&server, "/echo", OFFER);
+        peer.send(BINARY, &vec![0; (64 << 10) + 1]);
+        assert_eq!(peer.peer.closed(), 1009);
+        let mut peer = Deflated::open(&server, "/echo", OFFER);
+        peer.send(BINARY, &vec![0; 64 << 10]);
+        assert_eq!(peer.read().payload.len(), 64 << 10, "the limit itself is allowed");
+        peer.close();
+        assert_echoes(&server);
+        let page = server.get("/metrics");
+        assert!(
+            page.text().contains("stentor_refusals_total{kind=\"violation\",reason=\"inflated_too_big\"} 1")
+        );
+    }
+}
+
+#[test]
+fn a_flood_that_unfolds_is_taken_in_portions() {
+    let server = start("shared", &[]);
+    let mut flood = Deflated::open(&server, "/broadcast/void?self=0", OFFER);
+    let compressed = flood.compress(&vec![0; 64 << 10]);
+    let mut frame = encode(true, BINARY, &compressed);
+    frame[0] |= 0x40;
+    // 32 MiB of messages in some 50 KiB.
+    flood.peer.stream.write_all(&frame.repeat(512)).expect("the server reads");
+    assert!(flood.peer.settle().is_empty());
+    assert_eq!(metric(&server, "deflate_inflated_bytes_total"), 512 * (64 << 10));
+    assert!(
+        metric(&server, "turns_cut_total") > 512 * (64 << 10) / (1 << 20),
+        "a megabyte in one go is too much"
+    );
+    flood.close();
+}
+
+#[test]
+fn memory_is_promised_up_to_the_bound_and_back_afterwards() {
+    let one = (344 + 44) << 10;
+    let server = start("context", &["--deflate-memory", &(3 * one + 1000).to_string()]);
+    let mut peers: Vec<Deflated> = (0..3).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
+    assert!(peers.iter().all(|peer| peer.agreed == "permessage-deflate"));
+    assert_eq!((metric(&server, "deflate_contexts"), metric(&server, "deflate_memory_bytes")), (3, 3 * one));
+    let mut late = Deflated::open(&server, "/echo", OFFER);
+    assert_eq!(late.agreed, "permessage-deflate; server_no_context_takeover; client_no_context_takeover");
+    assert_eq!(metric(&server, "deflate_forgotten_total"), 1);
+    for peer in peers.iter_mut().chain([&mut late]) {
+        for seed in 0..3 {
+            peer.send(TEXT, &json(3000, seed));
+            assert_eq!(peer.read().payload, json(3000, seed));
+        }
+    }
+    peers.pop().expect("three").close();
+    wait_for("its memory to be given back", || (metric(&server, "deflate_contexts") == 2).then_some(()));
+    peers.push(Deflated::open(&server, "/echo", OFFER));
+    assert_eq!(peers[2].agreed, "permessage-deflate", "there is room again");
+    drop((peers, late));
+    wait_for("all memory to be given back", || (metric(&server, "deflate_memory_bytes") == 0).then_some(()));
+    assert_eq!(metric(&server, "deflate_contexts"), 0);
+}
+
+#[test]
+fn idle_peers_hold_nothing_and_busy_ones_what_was_reserved() {
+    const PEERS: usize = 60;
+    let server = start("context", &[]);
+    assert_echoes(&server);
+    let before = memory(&server, "VmRSS:");
+    let mut peers: Vec<Deflated> = (0..PEERS).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
+    let idle = memory(&server, "VmRSS:");
+    assert!(
+        idle.saturating_sub(before) < PEERS * 16,
+        "{before} KiB before, {idle} with {PEERS} that said nothing"
+    );
+    for peer in &mut peers {
+        for seed in 0..2 {
+            peer.send(TEXT, &json(60_000, seed));
+            assert_eq!(peer.read().payload.len(), 60_000);
+        }
+    }
+    let busy = memory(&server, "VmRSS:");
+    let reserved = metric(&server, "deflate_memory_bytes") as usize >> 10;
+    let grown = busy - before;
+    assert!(grown > PEERS * 100, "{grown} KiB: contexts are kept");
+    assert!(grown < reserved + (8 << 10), "{grown} KiB are held, {reserved} reserved");
+}
+
+/// Answers, publishes, or does both.
+struct Mixed;
+
+impl Service for Mixed {
+    fn admit(&self, _: &Request<'_>) -> Admission<'_> {
+        Admission::accept(0)
+    }
+
+    fn opened(&mut self, ctx: &mut Ctx<'_>, _: &Request<'_>) {
+        ctx.join("room");
+    }
+
+    fn message(&mut self, ctx: &mut Ctx<'_>, kind: Kind, payload: &[u8]) {
+        let room = ctx.topic().expect("everybody is in the room");
+        match payload.first() {
+            Some(b'r') => ctx.reply(kind, payload),
+            Some(b'p') => _ = ctx.publish(room, kind, payload),
+            _ => {
+                ctx.publish(room, kind, payload);
+                ctx.reply(kind, payload);
+            }
+        }
+    }
+}
+
+#[test]
+fn replies_and_publications_may_take_turns_in_one_window() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // The thread ends with the test program.
+    std::thread::spawn(move || {
+        let server = stentor::server::Server::builder()
+            .listen("127.0.0.1:0".parse().expect("an address"))
+            .configure(|config| {
+                config.deflate.mode = stentor::server::deflate::Mode::Context;
+                config.deflate.min = 64;
+                config.ping_interval = 0;
+            })
+            .service(Mixed)
+            .bind()
+            .expect("it binds");
+        tell.send(server.addresses()[0].to_string()).expect("the test waits");
+        server.run()
+    });
+    let address = told.recv().expect("it says where it listens");
+    let open = |offer: &str| {
+        let stream = std::net::TcpStream::connect(&address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let (peer, response) = offer_to(stream, "/", offer);
+        Deflated::with(peer, response.header("sec-websocket-extensions").expect("agreed").to_owned())
+    };
+    let mut wide = open(OFFER);
+    let mut narrow = open("permessage-deflate; server_max_window_bits=9");
+    let letters = b"rrppbrbprbbrpprrrbpbrrpb";
+    for (round, letter) in letters.iter().cycle().take(200).enumerate() {
+        let mut said = vec![*letter];
+        said.extend(json([30, 300, 3000][round % 3], round as u32 % 4));
+        let (speaker, hearer) =
+            if round % 2 == 0 { (&mut wide, &mut narrow) } else { (&mut narrow, &mut wide) };
+        speaker.send(TEXT, &said);
+        let (own, others) = match letter {
+            b'r' => (1, 0),
+            b'p' => (1, 1),
+            _ => (2, 1),
+        };
+        for (peer, times) in [(speaker, own), (hearer, others)] {
+            for _ in 0..times {
+                let heard = peer.read();
+                assert_ne!(heard.opcode, CLOSE);
+                assert_eq!(heard.payload, said, "round {round}");
+            }
+        }
+    }
+    wide.close();
+    narrow.close();
+}
