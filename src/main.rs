@@ -1,15 +1,18 @@
 //! The program `stentor`: flags in, exit code out.
 //!
 //! Flags are in `flags/`; the settings are checked before anything is opened, and are printed by
-//! `--check`. Logs go to stderr, numbers to HTTP.
+//! `--check`. Logs go to stderr, through a [thread of their own](logs); numbers go to HTTP.
 //!
 //! Invariant: the exit code is 0 after a good end, 1 when the server could not run or was told twice to stop, 2 for
 //! flags that make no sense.
 
 mod flags;
+mod logs;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use clap::Parser as _;
 use flags::{LogFormat, Options, effective};
@@ -17,16 +20,29 @@ use stentor::server::{Config, Server};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    log_to_stderr(&options);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let _last_words = match log_to_stderr(&options, &dropped) {
+        Ok(last_words) => last_words,
+        Err(error) => {
+            complain(&format!("cannot start the thread that logs: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let is_check = options.check;
-    let config = options.into_config();
+    let mut config = options.into_config();
+    config.log_lines_dropped = dropped;
     if let Err(wrong) = config.check() {
         complain(&wrong);
         return ExitCode::from(2);
     }
     if is_check {
-        let printed = std::io::stdout().write_all(effective(&config).as_bytes());
-        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return match std::io::stdout().write_all(effective(&config).as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&format!("cannot print the settings: {error}"));
+                ExitCode::FAILURE
+            }
+        };
     }
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,14 +64,16 @@ fn complain(what: &str) {
     let _ = writeln!(std::io::stderr(), "error: {what}");
 }
 
-fn log_to_stderr(options: &Options) {
+fn log_to_stderr(options: &Options, dropped: &Arc<AtomicU64>) -> std::io::Result<logs::LastWords> {
     let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (writer, last_words) = logs::start(std::io::stderr(), Arc::clone(dropped))?;
     let logs = tracing_subscriber::fmt()
         .with_max_level(options.log)
         .with_ansi(is_terminal)
-        .with_writer(std::io::stderr);
+        .with_writer(move || writer.clone());
     match options.log_format {
         LogFormat::Text => logs.with_target(false).init(),
         LogFormat::Json => logs.json().init(),
     }
+    Ok(last_words)
 }

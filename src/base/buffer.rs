@@ -3,25 +3,81 @@
 //! A connection whose last frame or head was cut by the network keeps what came in one of these until the rest
 //! arrives; the next read lands right behind it. All memory is initialised, so that a read needs no `unsafe`.
 //!
+//! A block of a page or more is mapped from the system and goes straight back to it. The allocator's heap can only
+//! shrink from its top, and one small object that came late keeps it all: two thousand heads that never ended left
+//! 64 MB behind. Pages that nothing was read into are never touched, so they cost nothing either.
+//!
 //! Invariant: `filled <= capacity`.
+
+use std::io::{self, Write};
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+/// From this many bytes on a block is mapped.
+const MAPPED_MIN: usize = 4096;
 
 /// A block of bytes, filled from the front.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Block,
     filled: usize,
+}
+
+/// Memory, all of it initialised.
+#[derive(Debug)]
+enum Block {
+    /// From the allocator.
+    Heap(Vec<u8>),
+    /// From the system, page by page.
+    Mapped(MmapMut),
+}
+
+impl Block {
+    /// A block of zeros.
+    fn new(size: usize) -> Self {
+        // A process may have 65 530 maps (vm.max_map_count); beyond, the allocator has to do.
+        let mapped = (size >= MAPPED_MIN).then(|| MmapMut::map_anon(size).ok()).flatten();
+        mapped.map_or_else(|| Self::Heap(vec![0; size]), Self::Mapped)
+    }
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(pages) => pages,
+        }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(pages) => pages,
+        }
+    }
 }
 
 impl Buffer {
     /// An empty buffer with room for `capacity` bytes.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { bytes: vec![0; capacity], filled: 0 }
+        Self { bytes: Block::new(capacity), filled: 0 }
     }
 
     /// Room in all, in bytes.
     #[must_use]
-    pub const fn capacity(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
@@ -81,8 +137,21 @@ impl Buffer {
     pub fn reserve(&mut self, more: usize) {
         let need = self.filled + more;
         if need > self.bytes.len() {
-            self.bytes.resize(need.next_power_of_two(), 0);
+            let mut larger = Block::new(need.next_power_of_two());
+            larger[..self.filled].copy_from_slice(self.filled());
+            self.bytes = larger;
         }
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.extend(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -104,6 +173,19 @@ mod tests {
         assert_eq!(buffer.filled(), b"wo");
         buffer.consume(99);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn large_and_small_are_alike() {
+        for capacity in [0, 1, MAPPED_MIN - 1, MAPPED_MIN, MAPPED_MIN + 1, 100_000] {
+            let mut buffer = Buffer::new(capacity);
+            assert_eq!((buffer.capacity(), buffer.len()), (capacity, 0));
+            assert!(buffer.spare_mut().iter().all(|byte| *byte == 0));
+            let bytes: Vec<u8> = (0..capacity + 5000).map(|at| at as u8).collect();
+            buffer.extend(&bytes[..capacity]);
+            buffer.extend(&bytes[capacity..]);
+            assert_eq!(buffer.filled(), bytes);
+        }
     }
 
     #[test]

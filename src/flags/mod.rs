@@ -6,13 +6,14 @@
 //! Invariant: what `--check` prints are flags that bring about the same settings.
 
 mod deflate;
+mod process;
 mod units;
 
 use clap::{Parser, ValueEnum};
-use stentor::base::tick::{MILLI, Nanos, SECOND};
+use stentor::base::tick::Nanos;
 use stentor::server::{Address, Config, DefaultService, Overflow};
 
-use units::{bytes, count, time};
+use units::{bytes, count, shown as shown_time, time};
 
 /// A WebSocket broadcast server for high connection counts: one thread, one loop, a very loud voice.
 ///
@@ -58,7 +59,7 @@ pub(crate) struct Options {
     #[arg(long, env = "STENTOR_HANDSHAKE_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = time)]
     handshake_timeout: Nanos,
     /// Time for a peer to answer our close frame.
-    #[arg(long, env = "STENTOR_CLOSE_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = time)]
+    #[arg(long, env = "STENTOR_CLOSE_TIMEOUT", value_name = "TIME", default_value = "2s", value_parser = time)]
     close_timeout: Nanos,
     /// Time without progress in writing after which a peer is given up; 0 is off.
     #[arg(long, env = "STENTOR_STALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = time)]
@@ -80,6 +81,8 @@ pub(crate) struct Options {
     /// How it is logged.
     #[arg(long, env = "STENTOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    process: process::ProcessFlags,
     /// Checks the settings, prints their effective values and exits.
     #[arg(long)]
     pub(crate) check: bool,
@@ -138,6 +141,7 @@ impl Options {
         config.ws.frame_max = self.message_max;
         config.ws.message_max = self.message_max;
         config.ws.fragments_max = self.fragments_max;
+        self.process.apply(&mut config);
         self.deflate.apply(&mut config);
         config
     }
@@ -145,9 +149,6 @@ impl Options {
 
 /// The settings as flags that would bring them about.
 pub(crate) fn effective(config: &Config) -> String {
-    let time = |ns: Nanos| {
-        if ns.is_multiple_of(SECOND) { format!("{}s", ns / SECOND) } else { format!("{}ms", ns / MILLI) }
-    };
     let mut lines: Vec<String> = config.listen.iter().map(|address| format!("listen {address}")).collect();
     lines.extend(config.subprotocols.iter().map(|name| format!("subprotocol {name}")));
     lines.extend(config.connections_max.map(|max| format!("connections-max {max}")));
@@ -156,15 +157,16 @@ pub(crate) fn effective(config: &Config) -> String {
         format!("service {}", config.service.name()),
         format!("message-max {}", config.ws.message_max),
         format!("fragments-max {}", config.ws.fragments_max),
-        format!("ping-interval {}", time(config.ping_interval)),
-        format!("pong-timeout {}", time(config.pong_timeout)),
-        format!("handshake-timeout {}", time(config.handshake_timeout)),
-        format!("close-timeout {}", time(config.close_timeout)),
-        format!("stall-timeout {}", time(config.stall_timeout)),
+        format!("ping-interval {}", shown_time(config.ping_interval)),
+        format!("pong-timeout {}", shown_time(config.pong_timeout)),
+        format!("handshake-timeout {}", shown_time(config.handshake_timeout)),
+        format!("close-timeout {}", shown_time(config.close_timeout)),
+        format!("stall-timeout {}", shown_time(config.stall_timeout)),
         format!("queue-max {}", config.queue_max),
         format!("overflow {}", config.overflow.name()),
-        format!("drain {}", time(config.drain)),
+        format!("drain {}", shown_time(config.drain)),
     ]);
+    lines.extend(process::effective(config));
     lines.extend(deflate::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is not understood is answered with what would be.
 
-use stentor::base::tick::Nanos;
+use stentor::base::tick::{MILLI, Nanos, SECOND};
 
 /// A number and its unit, split where the letters begin.
 fn split(text: &str) -> Option<(f64, &str)> {
@@ -43,10 +43,14 @@ pub(super) fn time(text: &str) -> Result<Nanos, String> {
     scaled(text, &units, "a time, as in 500ms, 25s or 2m; 0 is off").map(|value| value as Nanos)
 }
 
+/// A time as [`time`] reads it.
+pub(super) fn shown(ns: Nanos) -> String {
+    if ns.is_multiple_of(SECOND) { format!("{}s", ns / SECOND) } else { format!("{}ms", ns / MILLI) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stentor::base::tick::{MILLI, SECOND};
 
     #[test]
     fn units_are_understood_and_nonsense_is_told_what_would_be_right() {

@@ -12,6 +12,8 @@
 //! byte of it is read; memory follows bytes received, never bytes announced; results do not depend on how the
 //! stream was cut.
 
+use std::io::Write;
+
 use super::Refusal;
 
 /// Where a body ends.
@@ -49,7 +51,9 @@ enum Part {
     Counted(u64),
     /// The digits of a chunk's size.
     Size { size: u64, digits: u8 },
-    /// White space or extensions behind the size.
+    /// White space behind the size: more of it, an extension or the line's end may follow.
+    Blank { size: u64 },
+    /// Extensions behind the size.
     Extension { size: u64 },
     /// The LF behind the size.
     SizeEnd { size: u64 },
@@ -59,8 +63,10 @@ enum Part {
     DataCr,
     /// The LF behind the data.
     DataEnd,
-    /// A trailer's line; `empty` as long as nothing stood in it.
+    /// A trailer's name; `empty` as long as nothing stood in the line.
     Trailer { empty: bool },
+    /// A trailer's value.
+    TrailerValue,
     /// The LF behind a trailer, or behind the empty line that ends it all.
     TrailerEnd { last: bool },
     /// All there.
@@ -88,23 +94,28 @@ impl BodyReader {
         matches!(self.part, Part::Done)
     }
 
-    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`. Gives how many
+    /// Takes what belongs to the body from the front of `bytes` and appends its data to `out`, which is memory. Gives how many
     /// bytes were taken and whether the body is complete; bytes behind it are left for the next request.
     ///
     /// # Errors
     /// The chunks are malformed or exceed a bound. The reader is of no use afterwards.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Refusal> {
+    ///
+    /// # Panics
+    /// If `out` fails, which memory does not.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut impl Write) -> Result<(usize, bool), Refusal> {
         let mut rest = bytes;
         while let ([first, after @ ..], false) = (rest, self.is_done()) {
             rest = match self.part {
                 Part::Counted(missing) => self.take(rest, missing, Part::Counted, Part::Done, out),
                 Part::Data(missing) => self.take(rest, missing, Part::Data, Part::DataCr, out),
                 Part::Size { .. }
+                | Part::Blank { .. }
                 | Part::Extension { .. }
                 | Part::SizeEnd { .. }
                 | Part::DataCr
                 | Part::DataEnd
                 | Part::Trailer { .. }
+                | Part::TrailerValue
                 | Part::TrailerEnd { .. }
                 | Part::Done => {
                     self.step(*first)?;
@@ -122,11 +133,11 @@ impl BodyReader {
         missing: u64,
         more: fn(u64) -> Part,
         end: Part,
-        out: &mut Vec<u8>,
+        out: &mut impl Write,
     ) -> &'b [u8] {
         let count = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
         let (data, rest) = bytes.split_at(count);
-        out.extend_from_slice(data);
+        out.write_all(data).expect("writing to memory cannot fail");
         let missing = missing - count as u64;
         self.part = if missing == 0 { end } else { more(missing) };
         rest
@@ -143,14 +154,17 @@ impl BodyReader {
                 Part::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
             }
             (Part::Size { digits: 0, .. }, _) => return Err(Refusal::ChunkMalformed),
-            (Part::Size { size, .. } | Part::Extension { size }, b'\r') => {
+            (Part::Size { size, .. } | Part::Blank { size } | Part::Extension { size }, b'\r') => {
                 if size > self.room {
                     return Err(Refusal::BodyTooLarge);
                 }
                 Part::SizeEnd { size }
             }
             // RFC 9112 §7.1.1: extensions begin with a semicolon, white space before it is to be tolerated.
-            (Part::Size { size, .. }, b';' | b' ' | b'\t') => self.extra(Part::Extension { size })?,
+            (Part::Size { size, .. } | Part::Blank { size }, b' ' | b'\t') => {
+                self.extra(Part::Blank { size })?
+            }
+            (Part::Size { size, .. } | Part::Blank { size }, b';') => self.extra(Part::Extension { size })?,
             (Part::Extension { size }, _) if super::is_value_byte(byte) => {
                 self.extra(Part::Extension { size })?
             }
@@ -161,21 +175,27 @@ impl BodyReader {
             }
             (Part::DataCr, b'\r') => Part::DataEnd,
             (Part::DataEnd, b'\n') => Part::Size { size: 0, digits: 0 },
-            (Part::Trailer { empty }, b'\r') => Part::TrailerEnd { last: empty },
-            (Part::Trailer { .. }, _) if super::is_value_byte(byte) => {
+            // RFC 9112 §7.1.2: a trailer is a field like those of the head.
+            (Part::Trailer { empty: true }, b'\r') => Part::TrailerEnd { last: true },
+            (Part::Trailer { .. }, _) if super::is_token_byte(byte) => {
                 self.extra(Part::Trailer { empty: false })?
             }
+            (Part::Trailer { empty: false }, b':') => self.extra(Part::TrailerValue)?,
+            (Part::TrailerValue, b'\r') => Part::TrailerEnd { last: false },
+            (Part::TrailerValue, _) if super::is_value_byte(byte) => self.extra(Part::TrailerValue)?,
             (Part::TrailerEnd { last: true }, b'\n') => Part::Done,
             (Part::TrailerEnd { last: false }, b'\n') => Part::Trailer { empty: true },
             (
                 Part::Counted(_)
                 | Part::Size { .. }
+                | Part::Blank { .. }
                 | Part::Extension { .. }
                 | Part::SizeEnd { .. }
                 | Part::Data(_)
                 | Part::DataCr
                 | Part::DataEnd
                 | Part::Trailer { .. }
+                | Part::TrailerValue
                 | Part::TrailerEnd { .. }
                 | Part::Done,
                 _,
@@ -249,6 +269,7 @@ mod tests {
         let (data, verdict) = chunked(&format!("{text}GET /"), 9);
         assert_eq!((data.as_slice(), verdict), (&b"hello!"[..], Ok((text.len(), true))));
         assert_eq!(chunked("0\r\n\r\n", 0), (vec![], Ok((5, true))));
+        assert_eq!(chunked("5 \t\r\nhello\r\n0\r\n\r\n", 9).1, Ok((17, true)), "some send a space there");
         assert_eq!(chunked("a\r\n0123456789\r\n0\r\n", 10).1, Ok((18, false)));
     }
 
@@ -272,6 +293,16 @@ mod tests {
             "0\r\n\n",
             "0\r\na\n",
             "0\r\n\rx",
+            "5 0\r\n",
+            "5\t5;a\r\n",
+            "0\r\nGET / HTTP/1.1\r\n",
+            "0\r\nno colon\r\n",
+            "0\r\nname\r\n",
+            "0\r\n: b\r\n",
+            "0\r\n a: b\r\n",
+            "0\r\na: b\r\n c\r\n",
+            "0\r\na : b\r\n",
+            "0\r\na: \0\r\n",
         ] {
             assert_eq!(chunked(text, 99).1, Err(Refusal::ChunkMalformed), "{text:?}");
         }

@@ -47,7 +47,7 @@ impl HeadScan {
             if from == line && !self.in_fields {
                 reject_other_protocols(window)?;
             }
-            let Some(offset) = window.iter().position(|&byte| byte == b'\n') else {
+            let Some(offset) = window.iter().position(is_lf) else {
                 self.scanned = position(from + window.len());
                 return if bytes.len() >= bound { Err(exceeded) } else { Ok(None) };
             };
@@ -84,6 +84,12 @@ impl HeadScan {
     }
 }
 
+fn is_lf(byte: &u8) -> bool {
+    #[cfg(test)]
+    tests::EXAMINED.with(|count| count.set(count.get() + 1));
+    *byte == b'\n'
+}
+
 /// A first byte that cannot begin a method is not worth waiting for the rest: a TLS greeting (0x16) on the
 /// plain port has no line end and would else stay until its deadline.
 fn reject_other_protocols(window: &[u8]) -> Result<(), Refusal> {
@@ -103,6 +109,12 @@ fn position(index: usize) -> u32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How often a byte was looked at, in this test.
+        pub(super) static EXAMINED: Cell<usize> = const { Cell::new(0) };
+    }
 
     const SMALL: Limits = Limits { request_line_max: 24, head_max: 80, headers_max: 3 };
 
@@ -131,6 +143,21 @@ mod tests {
         assert_eq!(whole(&head[..head.len() - 1], &SMALL), Ok(None));
         assert_eq!(whole(b"", &SMALL), Ok(None));
         assert_eq!(whole(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", &SMALL), Ok(Some(22)), "leading CRLF");
+    }
+
+    #[test]
+    fn every_byte_of_a_head_is_examined_once() {
+        // As large as a head may be, in one piece and a byte at a time.
+        let field = "X-Dribbled: a byte at a time\r\n";
+        let mut head = format!("GET / HTTP/1.1\r\n{}", field.repeat(99));
+        head.push_str(&format!("X-Last: {}\r\n\r\n", "x".repeat(16 * 1024 - head.len() - 12)));
+        assert_eq!(head.len(), 16 * 1024);
+        for step in [1, 7, 16 * 1024] {
+            EXAMINED.set(0);
+            let verdict = in_pieces(head.as_bytes(), &vec![step; head.len() / step], &Limits::default());
+            assert_eq!(verdict, Ok(Some(head.len())));
+            assert_eq!(EXAMINED.get(), head.len(), "{step} at a time");
+        }
     }
 
     #[test]

@@ -36,6 +36,13 @@ impl Frame {
         Self { bytes: Rc::new(bytes.to_vec()), from: 0, to, publications: 0, entry: EntryId::NONE }
     }
 
+    /// What is left of a reply in two parts when `gone` bytes of it have been written.
+    #[must_use]
+    pub fn rest([header, payload]: [&[u8]; 2], gone: usize) -> Self {
+        let (header_gone, payload_gone) = (gone.min(header.len()), gone.saturating_sub(header.len()));
+        Self::reply(&[&header[header_gone..], &payload[payload_gone..]].concat())
+    }
+
     /// The bytes of the range.
     #[inline]
     #[must_use]

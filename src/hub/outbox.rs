@@ -2,7 +2,8 @@
 //!
 //! A handler runs while the receive buffer is lent to it, so it cannot write to a socket; it leaves commands.
 //! Frames are encoded once, into one arena for the whole turn, and consecutive replies to one peer become one
-//! range of it: sixteen echoes that came in one read leave in one write, and no allocation is made for them.
+//! range of it: sixteen echoes that came in one read leave in one write, and no allocation is made for them. Only a long
+//! message that goes back as it came is not copied here at all: it is *lent*.
 //!
 //! Invariants: commands are carried out in the order they were left; the arena is empty between turns.
 
@@ -21,6 +22,18 @@ pub struct Outbox {
     arena: Vec<u8>,
     commands: Vec<Command>,
     burden: usize,
+    lent: Option<Lent>,
+}
+
+/// The long message that is being handled: where it lies, and whether its peer is to get it back.
+#[derive(Debug)]
+struct Lent {
+    to: ConnId,
+    address: usize,
+    len: usize,
+    /// How many commands waited when it was lent.
+    commands: usize,
+    repeated: Option<Kind>,
 }
 
 /// One thing to do, with the bytes of the arena that belong to it.
@@ -58,7 +71,32 @@ impl Outbox {
     /// Sends `to` a message.
     #[inline]
     pub fn reply(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
+        if let Some(lent) = &mut self.lent
+            && (lent.to, lent.address, lent.len) == (to, payload.as_ptr().addr(), payload.len())
+            && lent.commands == self.commands.len()
+            && lent.repeated.is_none()
+        {
+            lent.repeated = Some(kind);
+            return;
+        }
         self.append(to, Action::Reply, |arena| encode(arena, kind.opcode(), payload));
+    }
+
+    /// Tells of a message of `from` that is about to be handled and could be sent back from where it lies: if `from` is
+    /// sent just that before anything else, it is not copied, and [`repeated`](Self::repeated) says so.
+    ///
+    /// Nothing is lent while a command for `from` waits: the message would overtake it.
+    pub fn lend(&mut self, from: ConnId, payload: &[u8]) {
+        if self.commands.iter().all(|command| command.to != from) {
+            let (address, len) = (payload.as_ptr().addr(), payload.len());
+            self.lent = Some(Lent { to: from, address, len, commands: self.commands.len(), repeated: None });
+        }
+    }
+
+    /// Ends the loan. If the message is to go back to its peer: as which kind. It goes before what was left since.
+    #[must_use]
+    pub fn repeated(&mut self) -> Option<Kind> {
+        self.lent.take()?.repeated
     }
 
     /// Sends `to` one message that is put together from `parts`.
@@ -216,6 +254,45 @@ mod tests {
         assert_eq!(arena, b"\x8a\x01a\x8a\x01b\x8a\x01c");
         let ranges: Vec<_> = commands.iter().map(|c| (c.from, c.until, c.newest)).collect();
         assert_eq!(ranges, [(0, 9, 6)]);
+    }
+
+    #[test]
+    fn a_lent_message_goes_back_without_a_copy_if_nothing_of_its_peer_waits() {
+        let mut outbox = Outbox::default();
+        outbox.reply(BOB, Kind::Text, b"b");
+        let lent = b"long".to_vec();
+        outbox.lend(ANN, &lent);
+        outbox.reply(ANN, Kind::Binary, &lent);
+        outbox.reply(ANN, Kind::Binary, &lent);
+        assert_eq!(outbox.repeated(), Some(Kind::Binary), "the first goes back from where it lies");
+        assert_eq!(outbox.repeated(), None);
+        outbox.lend(ANN, &lent);
+        outbox.reply(ANN, Kind::Binary, &lent);
+        assert_eq!(outbox.repeated(), None, "it would overtake the second");
+        let (arena, _) = outbox.take();
+        assert_eq!(arena, b"\x81\x01b\x82\x04long\x82\x04long");
+    }
+
+    #[test]
+    fn a_lent_message_that_is_not_sent_back_first_is_copied() {
+        let lent = b"long".to_vec();
+        type Handler = fn(&mut Outbox, &[u8]);
+        let others: [Handler; 4] = [
+            |outbox, lent| outbox.reply(BOB, Kind::Text, lent),
+            |outbox, _| outbox.reply(ANN, Kind::Text, b"long"),
+            |outbox, lent| outbox.reply(ANN, Kind::Text, &lent[1..]),
+            |outbox, lent| {
+                outbox.pong(ANN, b"");
+                outbox.reply(ANN, Kind::Text, lent);
+            },
+        ];
+        for handle in others {
+            let mut outbox = Outbox::default();
+            outbox.lend(ANN, &lent);
+            handle(&mut outbox, &lent);
+            assert_eq!(outbox.repeated(), None);
+            assert!(!outbox.is_empty());
+        }
     }
 
     #[test]

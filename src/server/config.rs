@@ -3,6 +3,9 @@
 //! Defaults are those that a server on the open network should have. [`Config::check`] refuses what cannot work
 //! before anything is opened.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use super::deflate;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
@@ -33,6 +36,8 @@ pub struct Config {
     pub pong_timeout: Nanos,
     /// Time from accept to a complete request head, in nanoseconds.
     pub handshake_timeout: Nanos,
+    /// Time from the first byte of a message to its last, in nanoseconds, however busily bytes come; 0 is off.
+    pub message_timeout: Nanos,
     /// Time for a peer to answer our close frame, in nanoseconds.
     pub close_timeout: Nanos,
     /// Time without any progress in writing, in nanoseconds, after which a peer is given up; 0 is off.
@@ -43,6 +48,8 @@ pub struct Config {
     pub overflow: Overflow,
     /// Time over which everybody is told goodbye at the end, in nanoseconds.
     pub drain: Nanos,
+    /// Log lines that whoever writes the log had to drop: counted there, shown in `/metrics`.
+    pub log_lines_dropped: Arc<AtomicU64>,
     /// Compression.
     pub deflate: deflate::Settings,
 }
@@ -84,11 +91,13 @@ impl Default for Config {
             ping_interval: 25 * SECOND,
             pong_timeout: 20 * SECOND,
             handshake_timeout: 10 * SECOND,
-            close_timeout: 5 * SECOND,
+            message_timeout: 60 * SECOND,
+            close_timeout: 2 * SECOND,
             stall_timeout: 30 * SECOND,
             queue_max: 256 << 10,
             overflow: Overflow::default(),
             drain: 5 * SECOND,
+            log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
         }
     }
@@ -133,6 +142,7 @@ impl Config {
             ("ping-interval", self.ping_interval),
             ("pong-timeout", self.pong_timeout),
             ("handshake-timeout", self.handshake_timeout),
+            ("message-timeout", self.message_timeout),
             ("close-timeout", self.close_timeout),
             ("stall-timeout", self.stall_timeout),
             ("drain", self.drain),

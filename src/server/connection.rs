@@ -54,7 +54,7 @@ pub struct Connection<K> {
     pub last_heard: Tick,
     /// When it was last pinged, if `facts.pinged`.
     pub pinged: Tick,
-    /// When the stage ends, if `facts.has_deadline`.
+    /// When the stage ends, if `facts.has_deadline`; for an open WebSocket peer, when what it has begun must be complete.
     pub deadline: Tick,
     /// When a byte was last written, or the queue began to wait.
     pub progress: Tick,
@@ -136,7 +136,7 @@ pub struct Posting {
     /// Finds the end of the body.
     pub reader: BodyReader,
     /// What has come of it.
-    pub body: Vec<u8>,
+    pub body: Buffer,
     /// Where it is to be published.
     pub channel: String,
     /// `text/*` becomes a text message.

@@ -10,6 +10,7 @@ use super::limits::{
     COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
     WAITING_BYTES_MAX,
 };
+use super::repeat::Line;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -20,13 +21,17 @@ use crate::service::{Ctx, Departure, Service};
 use crate::ws::{CloseCode, Cursor, Event, Violation};
 
 /// Why decoding stopped.
-enum Halt {
+pub(super) enum Halt {
     /// Everything has been decoded.
     Hungry,
     /// Enough for this turn.
     Sated,
     /// The peer's close frame came, with this code.
     Closed(Option<CloseCode>),
+    /// Its own message does not fit back into its socket.
+    Stalled,
+    /// Its stream is broken.
+    Reset,
     /// It broke the protocol.
     Broken(Violation),
 }
@@ -35,12 +40,22 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Decodes `bytes` and serves what is in them.
     pub(super) fn converse(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
         match self.decode(id, bytes, cursor) {
-            Halt::Hungry => {}
+            Halt::Hungry => {
+                let is_clear = cursor.is_clear(bytes.len());
+                self.watch_unfinished(id, is_clear);
+            }
             Halt::Sated => {
                 if let Some(connection) = self.roster.get(id) {
                     connection.facts.undecoded = true;
                 }
             }
+            Halt::Stalled => {
+                if let Some(connection) = self.roster.get(id) {
+                    connection.facts.undecoded = true;
+                }
+                self.watch_stall(id);
+            }
+            Halt::Reset => self.doom(id, Departure::Reset),
             Halt::Closed(code) => self.heard_close(id, code),
             Halt::Broken(violation) => {
                 self.metrics.refusals.count("violation", violation.label());
@@ -53,7 +68,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
-        let Self { roster, service, hub, config, metrics, deflation, now, .. } = self;
+        let Self { net, roster, service, hub, config, metrics, deflation, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
         let mut is_open = connection.stage == Stage::Open;
@@ -76,29 +91,78 @@ impl<N: Net, S: Service> Worker<N, S> {
                         Err(violation) => return Halt::Broken(violation),
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => {
-                    hub.outbox.pong(id, payload);
+                // Any byte is a sign of life; a pong says nothing more.
+                Ok(Some(event @ (Event::Ping(_) | Event::Pong(_)))) => {
+                    if let Event::Ping(payload) = event {
+                        hub.outbox.pong(id, payload);
+                    }
+                    connection.facts.has_deadline &= !decoder.is_idle();
                     continue;
                 }
-                // Any byte is a sign of life; a pong says nothing more.
-                Ok(Some(Event::Pong(_))) => continue,
                 Err(violation) => return Halt::Broken(violation),
             };
             metrics.messages_in += 1;
+            connection.facts.has_deadline = false;
             let (waiting, answered) = (hub.topics.waiting_bytes(), hub.outbox.len());
+            let mut line = Line {
+                socket: &mut connection.socket,
+                facts: &mut connection.facts,
+                queue: &mut connection.queue,
+                is_raw: connection.dialect == Dialect::Raw,
+            };
+            let is_lent = line.lend(&mut hub.outbox, id, payload);
             service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
-            if connection.dialect != Dialect::Raw {
+            if !line.is_raw {
                 hub.outbox.weigh((hub.outbox.len() - answered) * (COMPRESS_WEIGHT - 1));
             }
             // Whom the service has just closed it need not hear any more.
             is_open = !hub.outbox.is_closing(id);
-            if hub.topics.waiting_bytes() > waiting {
-                connection.facts.publishes = true;
-                if hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
-                    return Halt::Sated;
-                }
+            let publishes = hub.topics.waiting_bytes() > waiting;
+            line.facts.publishes |= publishes;
+            if is_lent
+                && let Some(kind) = hub.outbox.repeated()
+                && let Err(halt) = line.repeat(net, metrics, kind, payload)
+            {
+                return halt;
+            }
+            if publishes && hub.topics.waiting_bytes() >= WAITING_BYTES_MAX {
+                return Halt::Sated;
             }
         }
+    }
+
+    /// What has begun and is not complete has a deadline, which no further byte moves: neither dribbled ones nor pings
+    /// between fragments. It costs nothing more than that: the deadline of a stage is free while the stage is `Open`,
+    /// and the wheel mostly comes up sooner anyway.
+    fn watch_unfinished(&mut self, id: ConnId, is_clear: bool) {
+        let Some(connection) = self.roster.get(id) else { return };
+        let Session::Ws(decoder) = &connection.session else { return };
+        if connection.stage != Stage::Open || self.config.message_timeout == 0 {
+            return;
+        }
+        let is_unfinished = !is_clear || !decoder.is_idle();
+        let is_new = is_unfinished && !connection.facts.has_deadline;
+        connection.facts.has_deadline = is_unfinished;
+        if is_new {
+            let deadline = Tick::of(self.now).after(self.config.message_timeout);
+            connection.deadline = deadline;
+            self.arm(id, deadline);
+        }
+    }
+
+    /// What it has begun was not complete in time; unless it was us who did not read.
+    pub(super) fn message_timed_out(&mut self, id: ConnId) {
+        let is_congested = self.is_congested();
+        let Some(connection) = self.roster.get(id) else { return };
+        let is_deaf = connection.queue.bytes() > REPLY_BYTES_SOFT_MAX;
+        if is_deaf || (is_congested && connection.facts.publishes) {
+            let later = Tick::of(self.now).after(LINGER);
+            connection.deadline = later;
+            return self.arm(id, later);
+        }
+        self.metrics.refusals.count("violation", "message_timeout");
+        let reason = "a message was not complete in time";
+        self.fail(id, CloseCode::POLICY, reason, Departure::MessageTimeout);
     }
 
     /// The peer's close frame came: answered with its own code (RFC 6455 §5.5.1), unless it answers ours.
@@ -139,6 +203,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if matches!(connection.stage, Stage::Finishing | Stage::Doomed) {
             return;
         }
+        // Who was told goodbye before has no more time for having answered.
+        let is_told = connection.stage == Stage::Closing && connection.facts.has_deadline;
+        let deadline = if is_told { connection.deadline.min(deadline) } else { deadline };
         connection.stage = Stage::Finishing;
         connection.parting = why;
         connection.facts.has_deadline = true;

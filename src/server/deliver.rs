@@ -96,7 +96,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = Tick::of(self.now).after(self.config.close_timeout);
         let Some(connection) = self.roster.get(id) else { return };
         let why = connection.parting;
-        if connection.facts.heard_close || matches!(why, Departure::Violation | Departure::SlowConsumer) {
+        let is_at_fault =
+            matches!(why, Departure::Violation | Departure::MessageTimeout | Departure::SlowConsumer);
+        if connection.facts.heard_close || is_at_fault {
             return self.finish(id, why);
         }
         if connection.stage == Stage::Open {

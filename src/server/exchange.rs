@@ -83,10 +83,10 @@ impl<N: Net, S: Service> Worker<N, S> {
                 let mut storage = Storage::new();
                 Some(match Request::parse(&bytes[..len], &mut storage) {
                     Ok(request) => self.react(id, &request),
-                    Err(refusal) => self.refuse(id, refusal, Departure::Refused),
+                    Err(refusal) => self.refuse_head(id, refusal, &bytes[..len]),
                 })
             }
-            Err(refusal) => Some(self.refuse(id, refusal, Departure::Refused)),
+            Err(refusal) => Some(self.refuse_head(id, refusal, bytes)),
         }
     }
 
@@ -227,14 +227,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Publishes what was posted and says to how many.
     fn publish_posted(&mut self, id: ConnId, posting: &Posting) -> Reaction {
         let kind = if posting.is_text { Kind::Text } else { Kind::Binary };
-        if posting.is_text && std::str::from_utf8(&posting.body).is_err() {
+        if posting.is_text && std::str::from_utf8(posting.body.filled()).is_err() {
             let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
             return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
         }
         let topic = self.service.channel_topic(&posting.channel).and_then(|name| self.hub.topics.find(&name));
         let is_forgotten = is_made(Mutation::PostForgotten) && self.hub.topics.waiting_bytes() > 0;
         let subscribers = match topic.filter(|_| !is_forgotten) {
-            Some(topic) => self.hub.publish(topic, kind, &posting.body, ConnId::NONE, self.now),
+            Some(topic) => self.hub.publish(topic, kind, posting.body.filled(), ConnId::NONE, self.now),
             None => 0,
         };
         let answer =
@@ -254,6 +254,15 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
         self.hub.outbox.finish(id);
         Reaction::Ended
+    }
+
+    /// Refuses a head that is none. Whose answer must not have a body is told by how it begins: the request before it on
+    /// this connection says nothing about that.
+    fn refuse_head(&mut self, id: ConnId, refusal: Refusal, head: &[u8]) -> Reaction {
+        if let Some(connection) = self.roster.get(id) {
+            connection.facts.asks_head = head.trim_ascii_start().starts_with(b"HEAD ");
+        }
+        self.refuse(id, refusal, Departure::Refused)
     }
 
     /// Refuses a request and ends the connection behind the answer.
@@ -311,6 +320,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = Tick::of(self.now).after(KEEP_ALIVE);
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
+            // What comes next may be no request at all, and its refusal has a body.
+            connection.facts.asks_head = false;
             connection.deadline = deadline;
         }
     }
@@ -322,12 +333,12 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 }
 
-/// The decoded segments of a path; `None` if an escape is malformed.
+/// The decoded segments of a path, one slash at its end left out; `None` if an escape is malformed. `//` is not `/`: its
+/// segment is there and empty, and nothing has an empty name.
 pub(super) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
     let path = path.strip_prefix('/')?;
-    let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Vec::new());
     }
-    path.split('/').map(query::decode_segment).collect()
+    path.strip_suffix('/').unwrap_or(path).split('/').map(query::decode_segment).collect()
 }

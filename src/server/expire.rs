@@ -58,6 +58,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             {
                 self.head_timed_out(id);
             }
+            Verdict::Depart(Departure::MessageTimeout) => self.message_timed_out(id),
             Verdict::Depart(why) => self.doom(id, why),
         }
     }
@@ -82,14 +83,16 @@ impl<N: Net, S: Service> Worker<N, S> {
 
 impl<K> Connection<K> {
     fn vitals(&self) -> Vitals {
-        let end = match self.stage {
-            Stage::Open => Departure::HandshakeTimeout,
-            Stage::Closing => Departure::CloseTimeout,
-            Stage::Finishing | Stage::Doomed => self.parting,
+        let end = match (self.stage, &self.session) {
+            (Stage::Open, Session::Http(_)) => Departure::HandshakeTimeout,
+            (Stage::Open, Session::Ws(_)) => Departure::MessageTimeout,
+            (Stage::Closing, _) => Departure::CloseTimeout,
+            (Stage::Finishing | Stage::Doomed, _) => self.parting,
         };
         Vitals {
             last_heard: self.last_heard,
             pinged: self.facts.pinged.then_some(self.pinged),
+            is_pinged: self.stage == Stage::Open && matches!(self.session, Session::Ws(_)),
             deadline: self.facts.has_deadline.then_some((self.deadline, end)),
             progress: self.progress,
             stalled: (!self.queue.is_empty()).then_some(self.progress),

@@ -6,6 +6,7 @@
 //! Invariant: labels are our own words, never a peer's.
 
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
@@ -78,6 +79,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         );
         page.gauge("batches_open", "Batches that some subscriber waits for.", ledger.open_batches() as u64);
         page.gauge("buffers_lent", "Buffers that hold something incomplete.", self.pool.lent() as u64);
+        page.gauge("buffers_lent_bytes", "Bytes of those buffers.", self.pool.lent_bytes() as u64);
         page.gauge("buffers_lent_peak", "The most buffers ever lent at once.", self.pool.lent_peak() as u64);
         page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
@@ -132,6 +134,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             "Peers not read: they do not read replies.",
             metrics.readers_paused,
         );
+        let log_lines_dropped = self.config.log_lines_dropped.load(Ordering::Relaxed);
+        page.counter("log_lines_dropped_total", "Log lines that stderr did not take.", log_lines_dropped);
         page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
     }
 

@@ -23,6 +23,8 @@ pub struct Vitals {
     pub last_heard: Tick,
     /// When an unanswered ping was sent.
     pub pinged: Option<Tick>,
+    /// Whether it is pinged: an open WebSocket peer is, whatever it has begun.
+    pub is_pinged: bool,
     /// When the current stage of its life ends, and how it is then said to have departed.
     pub deadline: Option<(Tick, Departure)>,
     /// When what waited for it last moved: a ping that stands behind it has left no sooner.
@@ -65,7 +67,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
         }
         sooner(at);
     }
-    if vitals.deadline.is_none() && config.ping_interval > 0 {
+    if vitals.is_pinged && config.ping_interval > 0 {
         let unanswered = vitals.pinged.filter(|at| vitals.last_heard.is_before(*at));
         if let Some(pinged) = unanswered {
             let at = latest(latest(pinged, vitals.progress), awake_since).after(config.pong_timeout);
@@ -107,7 +109,14 @@ mod tests {
     }
 
     fn quiet_since(seconds: u64) -> Vitals {
-        Vitals { last_heard: at(seconds), pinged: None, deadline: None, progress: at(0), stalled: None }
+        Vitals {
+            last_heard: at(seconds),
+            pinged: None,
+            is_pinged: true,
+            deadline: None,
+            progress: at(0),
+            stalled: None,
+        }
     }
 
     fn judge(vitals: &Vitals, now: u64) -> Verdict {
@@ -161,14 +170,28 @@ mod tests {
 
     #[test]
     fn a_stage_that_lasts_too_long_ends() {
-        let peer = Vitals { deadline: Some((at(10), Departure::HandshakeTimeout)), ..quiet_since(0) };
+        let peer = Vitals {
+            deadline: Some((at(10), Departure::HandshakeTimeout)),
+            is_pinged: false,
+            ..quiet_since(0)
+        };
         assert_eq!(judge(&peer, 9), Verdict::Wait(at(10)));
         assert_eq!(judge(&peer, 10), Verdict::Depart(Departure::HandshakeTimeout));
     }
 
     #[test]
+    fn a_message_that_is_not_complete_in_time_ends_it_however_busily_bytes_come() {
+        let mut peer = Vitals { deadline: Some((at(60), Departure::MessageTimeout)), ..quiet_since(0) };
+        assert_eq!(judge(&peer, 25), Verdict::Ping(at(45)), "it is pinged meanwhile");
+        peer.last_heard = at(59);
+        assert_eq!(judge(&peer, 59), Verdict::Wait(at(60)));
+        assert_eq!(judge(&peer, 60), Verdict::Depart(Departure::MessageTimeout));
+    }
+
+    #[test]
     fn a_deadline_that_passed_while_we_were_stopped_leaves_time_for_what_came_meanwhile() {
-        let peer = Vitals { deadline: Some((at(10), Departure::PeerClosed)), ..quiet_since(0) };
+        let peer =
+            Vitals { deadline: Some((at(10), Departure::PeerClosed)), is_pinged: false, ..quiet_since(0) };
         let judge = |now| next(&peer, at(now), at(70), 0, &Config::default());
         assert_eq!(judge(71), Verdict::Wait(at(72)));
         assert_eq!(judge(72), Verdict::Depart(Departure::PeerClosed));

@@ -51,6 +51,7 @@ pub mod overflow;
 pub mod pages;
 pub mod reap;
 pub mod receive;
+pub mod repeat;
 pub mod roster;
 pub mod routes;
 pub mod send_queue;

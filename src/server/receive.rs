@@ -1,7 +1,7 @@
 //! The second phase: sockets → bytes → sessions → services → outbox.
 //!
-//! One read per connection and turn, into the loop's large buffer, or behind what the connection holds already. A
-//! read shorter than its room has drained the socket, so there is no second one just to hear `EAGAIN`, unless the
+//! One read per connection and turn, into the loop's large buffer, or behind what the connection holds already: of
+//! [`PEER_BYTES_MAX`] bytes, and a second one only for the rest of a large message, whose bytes are cheap. A read shorter than its room has drained the socket, so there is no second one just to hear `EAGAIN`, unless the
 //! peer has closed its side: then the end is still to be read. What could not be decoded because enough has been
 //! answered for this turn stays listed.
 //!
@@ -12,12 +12,14 @@ use std::io;
 
 use super::connection::{Connection, Held, Session, Stage};
 use super::limits::{
-    AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, OUTBOX_BYTES_MAX, READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
-    WAITING_BYTES_MAX,
+    AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, LENT_BYTES_SOFT_MAX, OUTBOX_BYTES_MAX, PEER_BYTES_MAX,
+    READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
 };
 use super::worker::Worker;
+use crate::base::buffer::Buffer;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
+use crate::base::pool::{Pool, size_of_class};
 use crate::base::tick::Tick;
 use crate::net::Net;
 use crate::service::{Departure, Service};
@@ -93,13 +95,14 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             Some(mut held) => {
                 self.make_room(id, &mut held);
-                let arrival = self.read(id, held.buffer.spare_mut());
-                self.arrived(id, arrival, Some(held), &mut []);
+                let room = held.buffer.spare_mut();
+                let len = room.len().min(self.missing_of(id).max(PEER_BYTES_MAX));
+                let arrival = self.read(id, &mut room[..len]);
+                self.arrived_behind(id, arrival, held);
             }
             None => {
                 let mut buffer = std::mem::take(&mut self.buffer);
-                let arrival = self.read(id, &mut buffer);
-                self.arrived(id, arrival, None, &mut buffer);
+                self.receive_fresh(id, &mut buffer);
                 self.buffer = buffer;
             }
         }
@@ -131,33 +134,49 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    /// Deals with what a read found: in `held` if the connection holds something, else at the front of `fresh`.
-    fn arrived(&mut self, id: ConnId, arrival: Arrival, held: Option<Box<Held>>, fresh: &mut [u8]) {
-        match arrival {
-            Arrival::Bytes(n) => match held {
-                Some(mut held) => {
-                    held.buffer.fill(n);
-                    self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
-                    self.keep(id, Some(held), None);
-                }
-                None => {
-                    let mut cursor = Cursor::default();
-                    self.digest(id, &mut fresh[..n], &mut cursor);
-                    self.keep(id, None, Some((&fresh[..n], cursor)));
-                }
-            },
-            Arrival::Nothing => self.keep(id, held, None),
-            Arrival::End => {
-                self.keep(id, held, None);
-                self.ended(id);
+    /// Reads into `buffer` from a connection that holds nothing: a little, which is nearly always all there is, and if
+    /// a large message has begun in it, as much as there is room for.
+    fn receive_fresh(&mut self, id: ConnId, buffer: &mut [u8]) {
+        let (mut filled, mut cursor) = (0, Cursor::default());
+        let mut until = PEER_BYTES_MAX.min(buffer.len());
+        loop {
+            let arrival = self.read(id, &mut buffer[filled..until]);
+            let Arrival::Bytes(n) = arrival else {
+                self.keep(id, None, Some((&buffer[..filled], cursor)));
+                return self.ended_by(id, arrival);
+            };
+            filled += n;
+            self.digest(id, &mut buffer[..filled], &mut cursor);
+            let is_large = filled == until && until < buffer.len() && self.missing_of(id) > PEER_BYTES_MAX;
+            if !is_large {
+                return self.keep(id, None, Some((&buffer[..filled], cursor)));
             }
-            Arrival::Broken => {
-                self.keep(id, held, None);
-                if !is_made(Mutation::BrokenIsKept) {
-                    self.doom(id, Departure::Reset);
-                }
-            }
+            until = buffer.len();
         }
+    }
+
+    /// Deals with what a read found behind what the connection holds.
+    fn arrived_behind(&mut self, id: ConnId, arrival: Arrival, mut held: Box<Held>) {
+        if let Arrival::Bytes(n) = arrival {
+            held.buffer.fill(n);
+            self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
+        }
+        self.keep(id, Some(held), None);
+        self.ended_by(id, arrival);
+    }
+
+    /// Deals with the end of the stream, if that is what a read found.
+    fn ended_by(&mut self, id: ConnId, arrival: Arrival) {
+        match arrival {
+            Arrival::Bytes(_) | Arrival::Nothing => {}
+            Arrival::End => self.ended(id),
+            Arrival::Broken if is_made(Mutation::BrokenIsKept) => {}
+            Arrival::Broken => self.doom(id, Departure::Reset),
+        }
+    }
+
+    fn missing_of(&mut self, id: ConnId) -> usize {
+        self.roster.get(id).map_or(0, |connection| connection.missing())
     }
 
     /// Keeps what is incomplete, gives back what is not needed, and lists the connection if there is more to do.
@@ -174,6 +193,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             } else {
                 let kept = held.cursor.compact(held.buffer.filled_mut(), len);
                 held.buffer.truncate(kept);
+                Self::move_down(&mut self.pool, connection.missing(), &mut held.buffer);
                 connection.held = Some(held);
             }
         } else if let Some((bytes, mut cursor)) = fresh
@@ -183,7 +203,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             let parts = cursor.leave(bytes);
             let have = parts[0].len() + parts[1].len();
             let missing = connection.missing();
-            let mut buffer = self.pool.take(have + room_for(missing, have));
+            let mut buffer = self.pool.take(capacity_for(missing, have));
             parts.iter().for_each(|part| buffer.extend(part));
             connection.held = Some(Box::new(Held { buffer, cursor }));
         }
@@ -194,15 +214,26 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Grows what is held so that the next read has room: as much as is missing, but never far ahead of what came.
     fn make_room(&mut self, id: ConnId, held: &mut Held) {
-        let missing = self.roster.get(id).map_or(0, |connection| connection.missing());
+        let missing = self.missing_of(id);
         let (have, spare) = (held.buffer.len(), held.buffer.capacity() - held.buffer.len());
-        let wanted = room_for(missing, have);
-        if spare >= wanted.min(AHEAD_BYTES_MIN) && spare > 0 {
+        let capacity = capacity_for(missing, have);
+        if spare >= (capacity - have).min(AHEAD_BYTES_MIN) {
             return;
         }
-        let mut larger = self.pool.take(have + wanted);
+        let mut larger = self.pool.take(capacity);
         larger.extend(held.buffer.filled());
         self.pool.give(std::mem::replace(&mut held.buffer, larger));
+    }
+
+    /// Exchanges a buffer that a large message has left behind, and that holds little now, for a small one; but only
+    /// while much is lent: a few busy peers would copy for nothing.
+    fn move_down(pool: &mut Pool, missing: usize, buffer: &mut Buffer) {
+        let capacity = size_of_class(capacity_for(missing, buffer.len()));
+        if pool.lent_bytes() > LENT_BYTES_SOFT_MAX && capacity < buffer.capacity() {
+            let mut smaller = pool.take(capacity);
+            smaller.extend(buffer.filled());
+            pool.give(std::mem::replace(buffer, smaller));
+        }
     }
 
     pub(super) fn give_back(&mut self, held: Option<Box<Held>>) {
@@ -259,8 +290,9 @@ impl<K> Connection<K> {
     }
 }
 
-/// How much room to give an item of which `have` bytes are here and `missing` are announced: memory follows bytes
+/// How large a buffer to give an item of which `have` bytes are here and `missing` are announced: memory follows bytes
 /// received, so the announced is believed only as far as it doubles what came, or to a small bound.
-fn room_for(missing: usize, have: usize) -> usize {
-    missing.clamp(ROOM_BYTES_MIN, have.max(AHEAD_BYTES_MIN))
+fn capacity_for(missing: usize, have: usize) -> usize {
+    let believed = have.saturating_add(missing).min(AHEAD_BYTES_MIN.max(2 * have));
+    believed.max(have + ROOM_BYTES_MIN)
 }

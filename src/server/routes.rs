@@ -8,6 +8,7 @@
 use super::connection::Posting;
 use super::exchange::segments;
 use super::pages::{self, Page};
+use crate::base::buffer::Buffer;
 use crate::http::{BodyReader, Method, Refusal, Request, query};
 use crate::service::{self, Admission, Service};
 
@@ -97,7 +98,7 @@ fn post<S: Service>(request: &Request<'_, '_>, service: &S, channel: &str, body_
     match BodyReader::new(request.body, body_max) {
         Ok(reader) => Answer::Post(Posting {
             reader,
-            body: Vec::new(),
+            body: Buffer::default(),
             channel: channel.to_owned(),
             is_text,
             keep_alive: true,

@@ -23,14 +23,20 @@ use crate::base::mutation::{Mutation, is_made};
 /// Characters of a name.
 const NAME_MAX: usize = 64;
 
+/// Shortcuts to free numbers that are kept however few people there are.
+const NEXT_MIN: usize = 64;
+
 /// The chat service: who is called what.
 #[derive(Debug, Default)]
 pub struct Chat {
     users: HashMap<ConnId, User>,
     taken: HashSet<(TopicId, Box<str>)>,
     came: u64,
-    /// Where to go on looking for a free number behind a name that is taken; forgotten with the last of the room's.
-    next: HashMap<(TopicId, Box<str>), u64>,
+    /// By room: where to go on looking for a free number behind a name that is taken. Forgotten with the last of the
+    /// room's, or when there are more of them than people.
+    next: HashMap<TopicId, HashMap<Box<str>, u64>>,
+    /// How many there are, in all rooms.
+    next_len: usize,
 }
 
 #[derive(Debug)]
@@ -88,7 +94,7 @@ impl Chat {
             }
             self.taken.remove(&(room, name));
             if ctx.subscribers(room) == 0 {
-                self.next.retain(|(of, _), _| *of != room);
+                self.next_len -= self.next.remove(&room).map_or(0, |names| names.len());
             }
         }
     }
@@ -100,11 +106,18 @@ impl Chat {
         if !self.is_taken(room, base) {
             return base.into();
         }
-        let mut number = self.next.get(&(room, base.into())).copied().unwrap_or(2);
+        if self.next_len > NEXT_MIN.max(2 * self.users.len()) {
+            // Only a shortcut: names that came and went in pairs would fill the memory with it.
+            self.next.clear();
+            self.next_len = 0;
+        }
+        let known = self.next.get(&room).and_then(|names| names.get(base));
+        let mut number = known.copied().unwrap_or(2);
         while self.is_taken(room, &format!("{base}{number}")) {
             number += 1;
         }
-        self.next.insert((room, base.into()), number + 1);
+        let is_new = self.next.entry(room).or_default().insert(base.into(), number + 1).is_none();
+        self.next_len += usize::from(is_new);
         format!("{base}{number}").into()
     }
 

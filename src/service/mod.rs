@@ -231,6 +231,8 @@ pub enum Departure {
     Refused,
     /// The handshake was not complete in time.
     HandshakeTimeout,
+    /// A message that it began was not complete in time.
+    MessageTimeout,
     /// No answer to a ping: the peer or its network is dead.
     Idle,
     /// It did not read what it was sent: nothing was written for the stall timeout, or the policy is `close`.
@@ -243,7 +245,7 @@ pub enum Departure {
 
 impl Departure {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PeerClosed,
         Self::Closed,
         Self::EndOfStream,
@@ -251,6 +253,7 @@ impl Departure {
         Self::Violation,
         Self::Refused,
         Self::HandshakeTimeout,
+        Self::MessageTimeout,
         Self::Idle,
         Self::SlowConsumer,
         Self::CloseTimeout,
@@ -268,6 +271,7 @@ impl Departure {
             Self::Violation => "violation",
             Self::Refused => "refused",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::MessageTimeout => "message_timeout",
             Self::Idle => "idle",
             Self::SlowConsumer => "slow_consumer",
             Self::CloseTimeout => "close_timeout",

@@ -236,6 +236,7 @@ impl Book {
             Departure::EndOfStream => facts.ended,
             Departure::Reset => facts.reset || facts.ended || facts.is_noisy || is_gone,
             Departure::Violation => facts.is_noisy,
+            Departure::MessageTimeout => facts.is_deaf || is_gone || facts.is_noisy || facts.is_thin,
             Departure::Idle => facts.is_deaf || is_gone || facts.is_noisy,
             Departure::CloseTimeout => facts.is_deaf || is_gone || facts.is_noisy || facts.is_thin,
             Departure::SlowConsumer => facts.is_deaf || is_gone || self.overflow == Overflow::Close,

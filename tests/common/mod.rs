@@ -10,6 +10,7 @@
 // Each test program uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod aftermath;
 pub(crate) mod deflated;
 mod peer;
 

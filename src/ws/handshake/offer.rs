@@ -47,11 +47,9 @@ impl<'h> Offer<'h> {
         if !(fields.upgrades && fields.connects) {
             return Err(Refusal::NotUpgrade);
         }
-        // Item 6. A version twice is a contradiction; a version missing is a version that we do not speak (§4.4).
-        match fields.version {
-            Seen::Once(b"13") => {}
-            Seen::Never | Seen::Once(_) => return Err(Refusal::Version),
-            Seen::Twice => return Err(Refusal::Duplicate("Sec-WebSocket-Version")),
+        // Item 6. Anything but exactly one `13` is a version that we do not speak, and §4.4 has us name the one we do.
+        if fields.version != Seen::Once(b"13") {
+            return Err(Refusal::Version);
         }
         // Item 5.
         let key = match fields.key {
@@ -210,7 +208,7 @@ impl fmt::Display for Refusal {
             Self::NotUpgrade => {
                 f.write_str("this path speaks WebSocket: send Connection: Upgrade and Upgrade: websocket")
             }
-            Self::Version => f.write_str("Sec-WebSocket-Version must be 13"),
+            Self::Version => f.write_str("Sec-WebSocket-Version must be 13, once"),
             Self::KeyMissing => f.write_str("Sec-WebSocket-Key is missing"),
             Self::KeyMalformed => f.write_str("Sec-WebSocket-Key must be base64 of 16 bytes"),
             Self::Duplicate(name) => write!(f, "{name} must be there only once"),
@@ -305,7 +303,7 @@ mod tests {
             refused("Sec-WebSocket-Version", values, Refusal::Version);
         }
         for values in [["13", "13"], ["13", "8"]] {
-            refused("Sec-WebSocket-Version", &values, Refusal::Duplicate("Sec-WebSocket-Version"));
+            refused("Sec-WebSocket-Version", &values, Refusal::Version);
         }
         assert!(with("Sec-WebSocket-Version", &[" 13\t"]).is_ok());
     }
