@@ -48,7 +48,7 @@ macro_rules! mistakes {
 }
 
 mistakes! {
-    a_lost_edge: LostEdge => ["liveness", "departure", "close", "lost"];
+    a_lost_edge: LostEdge => ["liveness", "handshake", "departure", "close", "lost"];
     a_dropped_remainder: DroppedRemainder => ["frames", "http", "handshake", "liveness", "close", "not owed", "order"];
     an_off_by_one_in_the_send_offset: OffByOne => ["frames", "not owed", "doubled", "order", "liveness", "close"];
     a_stale_name_that_is_served: StaleName => ["not owed", "service", "departure", "close", "ledger", "heard", "frames"];
@@ -58,7 +58,7 @@ mistakes! {
     a_leave_that_is_not_told: LeaveNotTold => ["ledger", "lost", "order"];
     a_pong_behind_a_close_frame: PongBehindClose => ["close"];
     last_words_that_are_lost: LastWordsLost => ["close", "frames", "http"];
-    a_knock_that_is_forgotten: KnockForgotten => ["liveness", "leak", "spinning"];
+    a_knock_that_is_forgotten: KnockForgotten => ["served", "liveness", "leak", "spinning"];
     an_accept_that_spins: AcceptSpins => ["spinning"];
     a_buffer_that_does_not_come_home: BufferNotReturned => ["leak"];
     a_gap_that_is_not_told: GapNotTold => ["lost"];
@@ -73,6 +73,8 @@ mistakes! {
     an_interrupted_write_that_is_forgotten: InterruptForgets =>
         ["frames", "http", "handshake", "liveness", "close", "not owed", "order", "lost", "departure"];
     a_broken_stream_that_is_kept: BrokenIsKept => ["departure", "spinning", "leak", "reaping"];
+    a_compressor_that_remembers_too_much: ContextShared => ["frames", "not owed"];
+    a_promise_that_is_kept_for_the_dead: MemoryKept => ["leak"];
     an_assertion_that_does_not_hold: Panics => ["panic"];
     a_stall_of_our_own_that_is_blamed_on_peers: OwnStallBlamed => ["departure", "handshake", "close"];
 }

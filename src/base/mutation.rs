@@ -59,6 +59,10 @@ pub enum Mutation {
     BrokenIsKept,
     /// An assertion that does not hold: a peer that goes is expected to have been sent everything.
     Panics,
+    /// The compressor that serves everybody remembers what it compressed before, which not everybody heard.
+    ContextShared,
+    /// What was promised to a compressed peer is not given back.
+    MemoryKept,
     /// A pong that waited in our own buffers while we were stopped comes too late.
     OwnStallBlamed,
 }

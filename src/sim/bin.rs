@@ -185,8 +185,8 @@ impl Total {
             say(&format!("never occurred: {}", never.join(", ")));
         }
         say(&format!(
-            "{} worlds, {} failed: {:.1} h of {} connections, {} messages heard and {} told, {} turns, {} deliveries \
-             in {:.1} s",
+            "{} worlds, {} failed: {:.1} h of {} connections, {} messages said and {} heard, {} turns, {} deliveries in \
+             {:.1} s",
             self.worlds,
             self.failed,
             self.hours,

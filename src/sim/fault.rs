@@ -8,6 +8,8 @@
 use fastrand::Rng;
 
 use crate::base::tick::{MILLI, Nanos, SECOND};
+use crate::server::deflate::{Mode, Settings};
+use crate::server::limits::{INFLATER_BYTES, OWN_COMPRESSOR_BYTES};
 use crate::server::{Config, Overflow};
 
 /// Fragments of a message: few, so that a peer that sends too many is soon found out.
@@ -32,6 +34,8 @@ pub struct Plan {
     pub ends_by_signal: bool,
     /// Whether peers publish by HTTP; what they publish is not in the model, so some checks are weaker.
     pub has_posters: bool,
+    /// Whether most peers ask for compression, granted or not.
+    pub is_compressed: bool,
     /// Whether there are tick sources, which the model does not count either.
     pub has_ticks: bool,
 }
@@ -79,9 +83,14 @@ impl Plan {
     /// Draws a plan.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
+        // What was thought of later is drawn apart, so that old seeds are still the worlds that they were.
+        let mut later = Rng::with_seed(!rng.clone().u64(..));
         let is_crowd = rng.u32(..12) == 0;
         let peers = if is_crowd { rng.usize(100..220) } else { rng.usize(2..28) };
-        let config = draw_config(rng);
+        let mut config = draw_config(rng);
+        config.message_timeout = SECOND * later.u64(4..20);
+        config.deflate = draw_deflate(&mut later);
+        let is_compressed = config.deflate.mode != Mode::Off || later.u32(..8) == 0;
         let chaos = SECOND * rng.u64(5..90);
         let stop = (rng.u32(..6) == 0).then(|| rng.u64(..chaos));
         let ends_by_signal = config.ping_interval == 0 || config.stall_timeout == 0 || rng.bool();
@@ -90,6 +99,7 @@ impl Plan {
             config,
             peers,
             is_crowd,
+            is_compressed,
             chaos,
             stop,
             ends_by_signal,
@@ -107,6 +117,7 @@ impl Plan {
             + config.stall_timeout
             + config.close_timeout
             + config.handshake_timeout
+            + config.message_timeout
             + crate::server::limits::KEEP_ALIVE
             + crate::server::limits::LINGER
             + 5 * SECOND
@@ -176,6 +187,14 @@ impl Faults {
         let Self { socket_bytes, latency, doors, .. } = *self;
         *self = Self { socket_bytes, latency, doors, ..Self::none() };
     }
+}
+
+fn draw_deflate(rng: &mut Rng) -> Settings {
+    let mode = [Mode::Off, Mode::Off, Mode::Off, Mode::Off, Mode::Shared, Mode::Context][rng.usize(..6)];
+    // Of a small memory not everybody who asks gets a part.
+    let peers = if rng.bool() { rng.usize(1..6) } else { 1000 };
+    let memory = peers * (OWN_COMPRESSOR_BYTES + INFLATER_BYTES);
+    Settings { mode, min: [0, 32, 1024][rng.usize(..3)], memory }
 }
 
 fn draw_config(rng: &mut Rng) -> Config {

@@ -9,8 +9,9 @@
 //!   faults strike    everything drains    a signal says so   be left
 //! ```
 //!
-//! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection; [`peer`] and [`fault`]
-//! are who comes and what goes wrong; [`book`] and [`oracle`] say what must be true; [`trace`] is what happened.
+//! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection;
+//! [`peer`] and [`fault`] are who comes and what goes wrong; [`book`], [`history`] and [`oracle`] say what must be true;
+//! [`trace`] is what happened and [`tally`] how often. [`scenario`] and [`exhaustive`] leave nothing to chance.
 //!
 //! Invariant: a run follows from its seed; nothing here reads a clock, a file or an environment.
 
@@ -127,6 +128,7 @@ impl World {
             is_crowd: plan.is_crowd,
             has_posters: plan.has_posters,
             has_ticks: plan.has_ticks,
+            is_compressed: plan.is_compressed,
         };
         Self::new(plan, rng, sink, |number, rng, book| Peer::draw(number, rng, habits, book))
     }
@@ -149,6 +151,7 @@ impl World {
             is_mute: false,
             pace: None,
             size: Some(100),
+            is_compressed: plan.is_compressed,
         };
         peers.push(Peer::cast(plan.peers, probe, plan.config.ws, rng.fork(), &mut book));
         let book = Rc::new(RefCell::new(book));

@@ -107,7 +107,8 @@ fn balance<N: Net, S: Service>(worker: &Worker<N, S>, plan: &Plan, book: &mut Bo
 /// Queues are within bounds, and who came has gone or is here.
 fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
     let metrics = worker.metrics().0;
-    let message = plan.config.ws.message_max as usize + 1024;
+    // What does not shrink grows a little when it is compressed.
+    let message = plan.config.ws.message_max as usize * 9 / 8 + 1024;
     let bytes_max = plan.config.queue_max.max(SEGMENT_BYTES_MAX + message)
         + REPLY_BYTES_SOFT_MAX
         + OUTBOX_BYTES_MAX
@@ -115,6 +116,13 @@ fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &P
     if worker.queued_bytes_peak() > bytes_max {
         let text = format!("{} bytes wait for one peer, at most {bytes_max} may", worker.queued_bytes_peak());
         book.fail("bounds", text);
+    }
+    let (reserved, memory_max) = (worker.memory_reserved(), plan.config.deflate.memory);
+    if reserved > memory_max {
+        book.fail(
+            "bounds",
+            format!("{reserved} bytes are promised for compression, at most {memory_max} may be"),
+        );
     }
     let departures: u64 = metrics.departures.iter().sum();
     if metrics.accepted != departures + worker.connections() as u64 || outside.open != worker.connections() {
@@ -230,6 +238,7 @@ pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, is_ov
         ("batches in the ledger", hub.ledger.open_batches()),
         ("bytes that wait for delivery", hub.topics.waiting_bytes()),
         ("lent buffers", worker.buffers_lent()),
+        ("bytes promised for compression", worker.memory_reserved()),
         ("entries in the wheel", armed),
     ];
     for (what, count) in left {

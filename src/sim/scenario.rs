@@ -8,6 +8,7 @@
 use super::fault::{FRAGMENTS_MAX, Faults, Plan};
 use super::peer::{Ending, Errand, Noise, Part, Reading, Wrong};
 use crate::base::tick::{MILLI, Nanos, SECOND};
+use crate::server::deflate::{Mode, Settings};
 use crate::server::{Config, Overflow};
 
 /// A world without chance.
@@ -49,6 +50,7 @@ impl Scenario {
             ends_by_signal: false,
             has_posters: false,
             has_ticks: false,
+            is_compressed: false,
         };
         let mut script = Script { plan, parts: Vec::new() };
         (self.write)(&mut script);
@@ -68,6 +70,7 @@ impl Script {
             is_mute: false,
             pace: Some(50 * MILLI),
             size: Some(40),
+            is_compressed: self.plan.is_compressed,
         });
         self.parts.last_mut().expect("it was just added")
     }
@@ -80,6 +83,14 @@ impl Script {
         (0..count).for_each(|_| {
             self.talk(target, 0);
         });
+    }
+
+    /// Everybody asks for compression: an echo, a channel with a slow one in it.
+    fn compressed(&mut self, mode: Mode) {
+        (self.plan.is_compressed, self.plan.config.deflate) =
+            (true, Settings { mode, min: 0, ..Settings::default() });
+        self.slow(Overflow::Drop, Reading::Later);
+        self.talk("/echo", 3).size = Some(2000);
     }
 
     /// Somebody in a channel reads nothing for a while, and others say more than fits.
@@ -99,7 +110,7 @@ pub const fn all() -> &'static [Scenario] {
     &ALL
 }
 
-const ALL: [Scenario; 30] = [
+const ALL: [Scenario; 33] = [
     Scenario { name: "connect", write: |script| script.crowd("/echo", 1) },
     Scenario { name: "echo", write: |script| script.talk("/echo", 3).ending = Ending::Polite },
     Scenario {
@@ -263,6 +274,16 @@ const ALL: [Scenario; 30] = [
         write: |script| {
             script.plan.faults.events_max = 1;
             (0..3).for_each(|_| script.talk("/echo", 2).comes = 0);
+        },
+    },
+    Scenario { name: "compressed", write: |script| script.compressed(Mode::Shared) },
+    Scenario { name: "compressed-context", write: |script| script.compressed(Mode::Context) },
+    Scenario {
+        name: "unfinished",
+        write: |script| {
+            script.plan.config.message_timeout = 2 * SECOND;
+            script.peer(Errand::Noise(Noise::Unfinished));
+            script.talk("/echo", 1);
         },
     },
     Scenario {

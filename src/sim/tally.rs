@@ -84,6 +84,10 @@ pub struct Tally {
     pub heard: u64,
     /// Publications that peers were told they missed.
     pub gaps: u64,
+    /// Peers with whom compression was agreed on.
+    pub compressed: u64,
+    /// Messages that peers heard compressed.
+    pub inflated: u64,
 }
 
 impl Default for Tally {
@@ -95,6 +99,8 @@ impl Default for Tally {
             messages: 0,
             heard: 0,
             gaps: 0,
+            compressed: 0,
+            inflated: 0,
         }
     }
 }
@@ -124,6 +130,8 @@ impl Tally {
         self.messages += other.messages;
         self.heard += other.heard;
         self.gaps += other.gaps;
+        self.compressed += other.compressed;
+        self.inflated += other.inflated;
     }
 
     /// Everything that was counted, by group and name, what never occurred included.
@@ -131,8 +139,15 @@ impl Tally {
         let faults = Fault::ALL.iter().zip(self.faults).map(|(fault, n)| ("fault", fault.label(), n));
         let departures =
             Departure::ALL.iter().zip(self.departures).map(|(why, n)| ("departure", why.label(), n));
+        let others = [
+            ("message", "said", self.messages),
+            ("message", "heard", self.heard),
+            ("message", "missed and told so", self.gaps),
+            ("message", "heard compressed", self.inflated),
+            ("peer", "with compression agreed on", self.compressed),
+        ];
         let refusals = self.refusals.iter().map(|((kind, label), n)| (*kind, *label, *n));
-        faults.chain(departures).chain(refusals)
+        faults.chain(departures).chain(others).chain(refusals)
     }
 
     /// Faults, departures and violations that never occurred, of those that a drawn world can have.

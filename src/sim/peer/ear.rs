@@ -7,12 +7,12 @@
 
 use super::super::book::Book;
 use super::super::tally::Fault;
-use super::wrong::{HEADS, Wrong};
+use super::wrong::HEADS;
 use super::{Deed, Errand, Noise, Peer, Stage};
 use crate::http::client::{Body, Response};
 use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
 use crate::ws::close::CloseCode;
-use crate::ws::{self, Cursor, Event, Header, Opcode, Role, encode_masked};
+use crate::ws::{self, Cursor, Decoder, Event, Header, Opcode, Role, encode_masked};
 
 impl Peer {
     /// Bytes reached the peer.
@@ -48,7 +48,7 @@ impl Peer {
         if was == Stage::Talking && is_honest {
             book.fail("close", format!("peer {} heard the end without a close frame", self.number));
         }
-        if was == Stage::Talking && self.wrong().is_some() && is_listening && !book.is_stopping {
+        if was == Stage::Talking && self.due().is_some() && is_listening && !book.is_stopping {
             book.fail("violation", format!("peer {} was not told what it did wrong", self.number));
         }
         if was == Stage::Asking && is_honest && matches!(self.errand, Errand::Talk(..)) {
@@ -72,10 +72,17 @@ impl Peer {
         }
     }
 
-    /// What it has done wrong and is to be told, if it has.
-    fn wrong(&self) -> Option<Wrong> {
+    /// The code that it is to be told for what it has done wrong, if it has.
+    fn due(&self) -> Option<CloseCode> {
         match self.errand {
-            Errand::Noise(Noise::Frame(wrong)) if self.said > 0 => Some(wrong),
+            _ if self.said == 0 => None,
+            Errand::Noise(Noise::Unfinished) => Some(CloseCode::POLICY),
+            Errand::Noise(Noise::Frame(wrong))
+                if wrong.is_compressed() && self.compression.agreed.is_none() =>
+            {
+                Some(CloseCode::PROTOCOL_ERROR)
+            }
+            Errand::Noise(Noise::Frame(wrong)) => Some(wrong.violation().close_code()),
             Errand::Noise(_) | Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => None,
         }
     }
@@ -119,10 +126,14 @@ impl Peer {
         let status = response.status.code();
         if status == 101 {
             let target = if let Errand::Talk(target, _) = &self.errand { target.as_str() } else { "/" };
-            if let Err(rejection) =
-                self.handshake.check_response(&Self::asked(target), status, response.headers())
-            {
-                book.fail("handshake", format!("peer {}: {rejection}", self.number));
+            let agreed = self.handshake.check_response(&self.asked(target), status, response.headers());
+            match agreed.map(|accepted| accepted.deflate) {
+                Ok(agreed) => self.compression.agreed = agreed,
+                Err(rejection) => book.fail("handshake", format!("peer {}: {rejection}", self.number)),
+            }
+            if self.compression.agreed.is_some() {
+                book.tally.compressed += 1;
+                self.decoder = Decoder::with_deflate(Role::Client);
             }
             self.stage = Stage::Talking;
             book.joined(self.number);
@@ -145,6 +156,19 @@ impl Peer {
         }
         self.judge(status, book);
         Some(head_len + body_len)
+    }
+
+    /// The server's close frame came: it says why, and is answered.
+    fn hear_close(&mut self, code: CloseCode, book: &mut Book, deeds: &mut Vec<Deed>) {
+        self.stage = Stage::HeardClose;
+        if let Some(due) = self.due().filter(|due| *due != code && !book.is_stopping) {
+            let text = format!("peer {} heard {code} where {due} was due", self.number);
+            book.fail("violation", text);
+        }
+        if !self.said_close && !self.is_mute && !self.ended {
+            book.accounts[self.number].facts.said_close = true;
+            self.close(code, deeds);
+        }
     }
 
     /// Whether this is the answer that was due.
@@ -207,18 +231,15 @@ impl Peer {
             }
             Ok(Some(Event::Close(body))) => {
                 let code = body.map_or(CloseCode::NORMAL, |(code, _)| code);
-                self.stage = Stage::HeardClose;
-                if let Some(wrong) = self.wrong().filter(|_| !book.is_stopping)
-                    && code != wrong.violation().close_code()
-                {
-                    book.fail("violation", format!("peer {} did {wrong:?} and heard {code}", self.number));
-                }
-                if !self.said_close && !self.is_mute && !self.ended {
-                    book.accounts[self.number].facts.said_close = true;
-                    self.close(code, deeds);
-                }
+                self.hear_close(code, book, deeds);
             }
-            Ok(Some(Event::Compressed { .. })) => book.fail("frames", format!("peer {}: RSV1", self.number)),
+            Ok(Some(Event::Compressed { kind, payload })) => match self.compression.inflate(kind, payload) {
+                Ok(message) => {
+                    book.tally.inflated += 1;
+                    book.heard(self.number, kind, &message);
+                }
+                Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
+            },
             Ok(None) => book.fail("frames", format!("peer {}: a message in fragments", self.number)),
             Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
         }

@@ -38,6 +38,8 @@ pub enum Noise {
     Head(usize),
     /// A good handshake, then a frame that breaks the protocol.
     Frame(Wrong),
+    /// A good handshake, then a message that never ends, with pings in it.
+    Unfinished,
     /// A good handshake, then random bytes.
     BadStream,
 }
@@ -85,6 +87,8 @@ pub struct Habits {
     pub has_posters: bool,
     /// Some listen to ticks.
     pub has_ticks: bool,
+    /// Most ask for compression.
+    pub is_compressed: bool,
 }
 
 /// Draws what the peer of this number comes for.
@@ -99,6 +103,7 @@ pub(super) fn draw_errand(number: usize, rng: &mut Rng, habits: Habits) -> Erran
             1 => Noise::HalfHead,
             2 => Noise::Dribble,
             3 => Noise::Silence,
+            4 if rng.bool() => Noise::Unfinished,
             4 => Noise::BadStream,
             5 | 6 => Noise::Head(rng.usize(..HEADS.len())),
             _ => Noise::Frame(Wrong::ALL[rng.usize(..Wrong::ALL.len())]),

@@ -6,6 +6,7 @@
 //!
 //! Invariant: what a peer does follows from its script and what it hears.
 
+mod compression;
 mod ear;
 mod errand;
 mod voice;
@@ -20,6 +21,7 @@ use super::book::Book;
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::ws::handshake::ClientHandshake;
 use crate::ws::{self, CloseCode, Decoder, Role};
+use compression::Compression;
 use errand::draw_errand;
 use wrong::HEADS;
 
@@ -75,6 +77,7 @@ pub struct Peer {
     /// Requests without an answer; whether each is a HEAD request.
     requests: std::collections::VecDeque<bool>,
     script: Vec<u8>,
+    compression: Compression,
     /// Publications by HTTP, one number a channel.
     posted: [u64; 2],
     /// How long it rests between two messages, if that is not drawn.
@@ -100,6 +103,8 @@ pub struct Part {
     pub pace: Option<Nanos>,
     /// How large its messages are.
     pub size: Option<usize>,
+    /// It asks for compression, in whatever way.
+    pub is_compressed: bool,
 }
 
 impl Peer {
@@ -122,8 +127,9 @@ impl Peer {
             _ => Ending::Stay,
         };
         let is_mute = own.u32(..24) == 0;
+        let is_compressed = habits.is_compressed && own.u32(..3) > 0;
         let comes = own.u64(..=habits.within);
-        let part = Part { comes, errand, reading, ending, is_mute, pace: None, size: None };
+        let part = Part { comes, errand, reading, ending, is_mute, pace: None, size: None, is_compressed };
         Self::cast(number, part, habits.limits, own, book)
     }
 
@@ -134,7 +140,11 @@ impl Peer {
         account.facts.is_noisy = matches!(part.errand, Errand::Noise(_));
         let mut nonce = [0; 16];
         rng.fill(&mut nonce);
+        let asks = part.is_compressed
+            || matches!(part.errand, Errand::Noise(Noise::Frame(wrong)) if wrong.is_compressed());
+        let compression = if asks { Compression::draw(&mut rng) } else { Compression::default() };
         Self {
+            compression,
             number,
             comes: part.comes,
             reading: part.reading,
@@ -169,7 +179,9 @@ impl Peer {
                 deeds.push(Deed::Send(self.request(&target)));
             }
             Errand::Noise(Noise::BadStream) => deeds.push(Deed::Send(self.request("/broadcast/noise"))),
-            Errand::Noise(Noise::Frame(_)) => deeds.push(Deed::Send(self.request("/echo"))),
+            Errand::Noise(Noise::Frame(_) | Noise::Unfinished) => {
+                deeds.push(Deed::Send(self.request("/echo")))
+            }
             Errand::Noise(Noise::Head(which)) => deeds.push(Deed::Send(HEADS[*which].0.into())),
             Errand::Noise(Noise::Bytes) => deeds.push(Deed::Send(self.random(400))),
             Errand::Noise(Noise::HalfHead) => {
@@ -220,23 +232,38 @@ impl Peer {
                     self.part(self.ending, book, deeds);
                 }
             }
-            (Errand::Noise(Noise::Dribble), Stage::Asking) => {
+            (Errand::Noise(noise), stage) => self.be_noisy(noise, stage, deeds),
+            _ => {}
+        }
+    }
+
+    /// It goes on with its nonsense.
+    fn be_noisy(&mut self, noise: Noise, stage: Stage, deeds: &mut Vec<Deed>) {
+        match (noise, stage) {
+            (Noise::Dribble, Stage::Asking) => {
                 if let Some(&byte) = self.script.get(self.said as usize) {
                     self.said += 1;
                     deeds.push(Deed::Send(vec![byte]));
                     deeds.push(Deed::Again(SECOND));
                 }
             }
-            (Errand::Noise(noise), Stage::Talking) if self.said == 0 => {
+            // It never stops, so that nobody can say that it is idle.
+            (Noise::Unfinished, Stage::Talking) if self.said > 0 => {
+                let mut out = Vec::new();
+                self.ping(&mut out);
+                deeds.extend([Deed::Send(out), Deed::Again(SECOND)]);
+            }
+            (noise, Stage::Talking) if self.said == 0 => {
                 self.said = 1;
                 let bytes = match noise {
                     Noise::Frame(wrong) => wrong.bytes(&self.limits),
                     Noise::BadStream | Noise::Bytes => self.random(2000),
+                    Noise::Unfinished => self.beginning(),
                     Noise::HalfHead | Noise::Dribble | Noise::Silence | Noise::Head(_) => Vec::new(),
                 };
-                deeds.push(Deed::Send(bytes));
+                deeds.extend([Deed::Send(bytes), Deed::Again(SECOND)]);
             }
-            (Errand::Noise(Noise::Frame(_) | Noise::BadStream), Stage::Asking) => {
+            (Noise::Frame(_) | Noise::BadStream | Noise::Unfinished, Stage::Asking) => {
                 deeds.push(Deed::Again(self.pause()));
             }
             _ => {}

@@ -10,6 +10,7 @@ use super::{Deed, Errand, Peer};
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::handshake::ClientRequest;
+use crate::ws::header::RSV1;
 use crate::ws::{self, Kind, Opcode, encode_header, encode_masked};
 
 /// What long messages are made of, so that making them does not take longer than serving them: characters of one to four
@@ -36,12 +37,12 @@ impl Peer {
 
     pub(super) fn request(&self, target: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        self.handshake.encode_request(&mut out, &Self::asked(target));
+        self.handshake.encode_request(&mut out, &self.asked(target));
         out
     }
 
-    pub(super) fn asked(target: &str) -> ClientRequest<'_> {
-        ClientRequest { host: "sim:9001", target, ..ClientRequest::default() }
+    pub(super) fn asked<'t>(&self, target: &'t str) -> ClientRequest<'t> {
+        ClientRequest { host: "sim:9001", target, deflate: self.compression.ask, ..ClientRequest::default() }
     }
 
     /// Says something: a message, whole or in fragments, or a ping.
@@ -53,10 +54,15 @@ impl Peer {
         }
         let (kind, payload) = self.message();
         book.spoke(self.number, kind, &payload);
+        let is_plain = self.compression.agreed.is_none() || self.rng.u32(..4) == 0;
+        let compressed = if is_plain { None } else { self.compression.deflate(kind, &payload) };
+        let payload = compressed.as_deref().unwrap_or(&payload);
         if self.rng.u32(..4) == 0 {
-            self.fragments(kind, &payload, &mut out);
+            self.fragments(kind, payload, &mut out, compressed.is_some());
         } else {
-            encode_masked(&mut out, kind.opcode(), &payload, self.rng.u32(..).to_be_bytes());
+            let from = out.len();
+            encode_masked(&mut out, kind.opcode(), payload, self.rng.u32(..).to_be_bytes());
+            out[from] |= if compressed.is_some() { RSV1 } else { 0 };
         }
         deeds.push(Deed::Send(out));
     }
@@ -77,7 +83,10 @@ impl Peer {
         (kind, text.into_bytes())
     }
 
-    pub(super) fn fragments(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
+    /// A message in fragments, some of them empty, with pings between them; of a compressed one the first says so.
+    pub(super) fn fragments(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>, is_compressed: bool) {
+        let first = out.len();
+        let mark = if is_compressed { RSV1 } else { 0 };
         let (mut opcode, mut left, mut count) = (kind.opcode(), payload, 1);
         loop {
             let cut = self.rng.usize(..=left.len());
@@ -91,6 +100,7 @@ impl Peer {
             out.extend_from_slice(now);
             ws::mask::apply(key, &mut out[from..]);
             if later.is_empty() {
+                out[first] |= mark;
                 return;
             }
             if self.rng.u32(..4) == 0 {
@@ -98,6 +108,12 @@ impl Peer {
             }
             (opcode, left) = (Opcode::Continuation, later);
         }
+    }
+
+    /// A message that is begun and not ended.
+    pub(super) fn beginning(&mut self) -> Vec<u8> {
+        let (header, len) = encode_header(Opcode::Text, false, 0, Some([0; 4]));
+        header[..len].to_vec()
     }
 
     pub(super) fn ping(&mut self, out: &mut Vec<u8>) {

@@ -6,7 +6,9 @@
 //! Invariant: [`Wrong::ALL`] holds every [`Violation`] that the server can find.
 
 use crate::ws::close::CloseCode;
-use crate::ws::{self, Opcode, Violation, encode_header, encode_masked};
+use crate::ws::deflate::Deflater;
+use crate::ws::header::RSV1;
+use crate::ws::{self, Kind, Opcode, Violation, encode_header, encode_masked};
 
 macro_rules! wrongs {
     ($($name:ident => $violation:expr,)+) => {
@@ -42,6 +44,8 @@ wrongs! {
     MessageTooBig => Violation::MessageTooBig,
     TooManyFragments => Violation::TooManyFragments,
     TextNotUtf8 => Violation::TextNotUtf8,
+    DeflateInvalid => Violation::DeflateInvalid,
+    InflatedTooBig => Violation::InflatedTooBig,
     CloseBodyShort => Violation::CloseBodyShort,
     CloseCodeForbidden => Violation::CloseCodeForbidden(CloseCode::NO_STATUS),
     CloseReasonNotUtf8 => Violation::CloseReasonNotUtf8,
@@ -88,13 +92,26 @@ impl Wrong {
                 (0..limits.fragments_max).for_each(|_| header(&mut out, Opcode::Continuation, false, 0));
             }
             Self::TextNotUtf8 => encode_masked(&mut out, Opcode::Text, b"half \xe2\x82", KEY),
+            Self::DeflateInvalid => encode_masked(&mut out, Opcode::Binary, &[0xFF; 9], KEY),
+            Self::InflatedTooBig => {
+                let (zeros, mut deflater) = (vec![0; limits.message_max as usize + 1], Deflater::new(15));
+                deflater.encode_deflated_masked(&mut out, Kind::Binary, &zeros, KEY, false);
+            }
             Self::CloseBodyShort => encode_masked(&mut out, Opcode::Close, b"x", KEY),
             Self::CloseCodeForbidden => {
                 encode_masked(&mut out, Opcode::Close, &CloseCode::NO_STATUS.get().to_be_bytes(), KEY);
             }
             Self::CloseReasonNotUtf8 => encode_masked(&mut out, Opcode::Close, b"\x03\xe8\xff", KEY),
         }
+        if self.is_compressed() {
+            out[0] |= RSV1;
+        }
         out
+    }
+
+    /// Whether it is one only where compression was agreed on; elsewhere saying so is the wrong.
+    pub(super) const fn is_compressed(self) -> bool {
+        matches!(self, Self::DeflateInvalid | Self::InflatedTooBig)
     }
 }
 
@@ -134,17 +151,22 @@ pub(super) const HEADS: &[(&str, u16)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::{Cursor, Decoder, Role};
+    use crate::ws::deflate::Inflater;
+    use crate::ws::{Cursor, Decoder, Event, Role};
 
     #[test]
     fn each_wrong_is_the_violation_that_it_is_called() {
         let limits = ws::Limits { frame_max: 1000, message_max: 1000, fragments_max: 5 };
         for wrong in Wrong::ALL {
-            let (mut bytes, mut decoder) = (wrong.bytes(&limits), Decoder::new(Role::Server));
+            let (mut bytes, mut decoder) = (wrong.bytes(&limits), Decoder::with_deflate(Role::Server));
             let mut cursor = Cursor::default();
             let found = loop {
                 match decoder.decode(&mut bytes, &mut cursor, &limits) {
                     Ok(None) => break None,
+                    Ok(Some(Event::Compressed { kind, payload })) => {
+                        let made = Inflater::new().inflate(kind, payload, &mut Vec::new(), &limits, false);
+                        break made.err();
+                    }
                     Ok(Some(_)) => {}
                     Err(violation) => break Some(violation),
                 }
