@@ -28,7 +28,7 @@ STEPS=(
   "client    300  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
-  "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
+  "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
   "guest     300  50 000 clients on one server process, in a guest kernel"
 )
 
@@ -102,8 +102,9 @@ step_build() {
 
 step_sim() {
   # Fresh seeds find what fixed ones no longer can; each is printed, so that it can be run again.
-  target/release/sim --seeds 500
+  target/release/sim --seeds 2000 --complete
   target/release/sim --fresh 50
+  target/release/sim --exhaustive
 }
 
 step_autobahn() {

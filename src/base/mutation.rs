@@ -39,6 +39,30 @@ pub enum Mutation {
     GapNotTold,
     /// Who was answered 408 and does not go is answered again and again, and never let go.
     ToldForEver,
+    /// What is published by HTTP while others wait is acknowledged and forgotten.
+    PostForgotten,
+    /// A publication to somebody for whom others wait goes before them.
+    Overtaken,
+    /// Nobody sets the alarm for the next tick.
+    TickOverslept,
+    /// A peer that left before it was accepted is taken for the last who knocks.
+    AbortEndsAccepting,
+    /// Accepting rests a hundred times too long when there is no descriptor.
+    LongRest,
+    /// Every violation is answered with the same code.
+    WrongCode,
+    /// A read that is interrupted by a signal is taken for a broken stream.
+    InterruptBreaks,
+    /// A write that is interrupted by a signal is taken for one that took everything.
+    InterruptForgets,
+    /// A broken stream is asked again and again, and the peer is never let go.
+    BrokenIsKept,
+    /// An assertion that does not hold: a peer that goes is expected to have been sent everything.
+    Panics,
+    /// The compressor that serves everybody remembers what it compressed before, which not everybody heard.
+    ContextShared,
+    /// What was promised to a compressed peer is not given back.
+    MemoryKept,
     /// A pong that waited in our own buffers while we were stopped comes too late.
     OwnStallBlamed,
 }

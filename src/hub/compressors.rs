@@ -9,6 +9,7 @@
 //! what the peer's window holds: a compressed message of somebody else's making in between makes it begin afresh.
 
 use super::dialect::Dialect;
+use crate::base::mutation::{Mutation, is_made};
 use crate::ws::deflate::Deflater;
 use crate::ws::{Header, Kind, Opcode, Role};
 
@@ -79,7 +80,8 @@ impl Compressors {
         };
         let make = || Box::new(Deflater::new(dialect.window_bits()));
         let mut deflater = self.shared[slot].take().unwrap_or_else(make);
-        let is_compressed = self.compress(&mut deflater, &message, false, out);
+        let keeps_context = is_made(Mutation::ContextShared);
+        let is_compressed = self.compress(&mut deflater, &message, keeps_context, out);
         self.shared[slot] = Some(deflater);
         is_compressed
     }

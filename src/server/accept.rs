@@ -52,14 +52,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                             tracing::warn!(connections, max, %error, "nobody can be accepted for now");
                         }
                         self.knocking[listener] = !is_made(Mutation::KnockForgotten);
-                        self.accept_again =
-                            (!is_made(Mutation::AcceptSpins)).then_some(self.now + ACCEPT_PAUSE);
+                        let pause =
+                            if is_made(Mutation::LongRest) { 100 * ACCEPT_PAUSE } else { ACCEPT_PAUSE };
+                        self.accept_again = (!is_made(Mutation::AcceptSpins)).then_some(self.now + pause);
                         return;
                     }
                     // The peer went away while it waited; that is its own affair.
                     Err(error) => {
                         tracing::debug!(%error, "a peer left before it was accepted");
                         failures_left -= 1;
+                        self.knocking[listener] = !is_made(Mutation::AbortEndsAccepting);
                         if failures_left == 0 {
                             // Or it is not its own affair after all: trying again at once would spin.
                             self.accept_again = Some(self.now + ACCEPT_PAUSE);

@@ -13,6 +13,7 @@ use super::limits::{
 use super::repeat::Line;
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::hub::dialect::Dialect;
 use crate::net::Net;
@@ -59,7 +60,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             Halt::Broken(violation) => {
                 self.metrics.refusals.count("violation", violation.label());
                 tracing::debug!(connection = id.serial, %violation, "a peer broke the protocol");
-                self.fail(id, violation.close_code(), &violation.to_string(), Departure::Violation);
+                let code = violation.close_code();
+                let code = if is_made(Mutation::WrongCode) { CloseCode::PROTOCOL_ERROR } else { code };
+                self.fail(id, code, &violation.to_string(), Departure::Violation);
             }
         }
     }

@@ -12,6 +12,7 @@
 use super::limits::{INFLATER_BYTES, OWN_COMPRESSOR_BYTES, SCRATCH_KEEP_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::hub::compressors::OwnCompressor;
 use crate::hub::dialect::Dialect;
 use crate::net::Net;
@@ -154,7 +155,7 @@ impl Deflation {
 
     /// A peer has gone, and what it was promised with it.
     pub(super) fn release(&mut self, memory: Option<Box<Memory>>) {
-        if let Some(memory) = memory {
+        if let Some(memory) = memory.filter(|_| !is_made(Mutation::MemoryKept)) {
             self.reserved -= memory.reserved;
             self.remembered -= 1;
         }

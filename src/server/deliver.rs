@@ -258,7 +258,11 @@ impl Metrics {
                     connection.facts.blocked = true;
                     return 0;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if is_made(Mutation::InterruptForgets) {
+                        return bytes.len();
+                    }
+                }
                 Err(_) => return BROKEN,
             }
         }
@@ -278,6 +282,9 @@ fn queue<K>(
     let verdict = judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max);
     let missed = &mut connection.missed;
     match verdict {
+        Verdict::Queue if gone == 0 && is_made(Mutation::Overtaken) => {
+            connection.queue.push_urgent(frame.lean());
+        }
         Verdict::Queue => connection.queue.push(frame.lean(), gone),
         Verdict::Drop => {
             *missed = missed.saturating_add(frame.publications);

@@ -14,6 +14,7 @@ use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
 use super::routes::{Answer, route};
 use super::worker::Worker;
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
 use crate::http::{Barred, HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
 use crate::net::Net;
@@ -253,7 +254,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
         }
         let topic = self.service.channel_topic(&posting.channel).and_then(|name| self.hub.topics.find(&name));
-        let subscribers = match topic {
+        let is_forgotten = is_made(Mutation::PostForgotten) && self.hub.topics.waiting_bytes() > 0;
+        let subscribers = match topic.filter(|_| !is_forgotten) {
             Some(topic) => self.hub.publish(topic, kind, posting.body.filled(), ConnId::NONE, self.now),
             None => 0,
         };

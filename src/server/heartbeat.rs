@@ -78,7 +78,8 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
         } else {
             let quiet_until = vitals.last_heard.after(config.ping_interval / 4 * 3);
             if !now.is_before(quiet_until) {
-                let back = now.after(config.pong_timeout);
+                // If the answer comes at once, the next ping may be due before this one would have been given up.
+                let back = now.after(config.pong_timeout.min(config.ping_interval));
                 return Verdict::Ping(wait.map_or(back, |at| at.min(back)));
             }
             sooner(vitals.last_heard.after(jittered(config.ping_interval, jitter)));
@@ -137,6 +138,19 @@ mod tests {
         peer.last_heard = at(126);
         assert_eq!(judge(&peer, 145), Verdict::Ping(at(165)));
         assert_eq!(judge(&peer, 144), Verdict::Wait(at(151)));
+    }
+
+    /// With a pong timeout longer than the interval it took twice the timeout to miss a peer that had answered once.
+    #[test]
+    fn who_has_answered_is_pinged_again_after_an_interval_however_long_a_pong_may_take() {
+        let config = Config { ping_interval: 2 * SECOND, pong_timeout: 25 * SECOND, ..Config::default() };
+        let judge = |peer: &Vitals, now| next(peer, at(now), at(0), 0, &config);
+        let mut peer = quiet_since(100);
+        assert_eq!(judge(&peer, 102), Verdict::Ping(at(104)));
+        peer.pinged = Some(at(102));
+        assert_eq!(judge(&peer, 104), Verdict::Wait(at(127)));
+        peer.last_heard = at(103);
+        assert_eq!(judge(&peer, 105), Verdict::Ping(at(107)));
     }
 
     #[test]

@@ -26,6 +26,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.pool.lent()
     }
 
+    /// What is promised to peers whose messages are remembered, in bytes.
+    #[must_use]
+    pub const fn memory_reserved(&self) -> usize {
+        self.deflation.reserved
+    }
+
     /// Bytes that wait for the peer for which most wait.
     #[must_use]
     pub fn queued_bytes_peak(&self) -> usize {

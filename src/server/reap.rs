@@ -30,6 +30,10 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
         self.hub.topics.leave_all(id);
         let Some(mut connection) = self.roster.remove(id) else { return };
+        assert!(
+            connection.queue.is_empty() || !is_made(Mutation::Panics),
+            "it left before it was sent everything"
+        );
         if !is_made(Mutation::MissingEntry) {
             connection.queue.clear(|frame| self.hub.unpaid(Unpaid::Departed, &frame, self.now));
         }

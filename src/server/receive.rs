@@ -131,7 +131,11 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.facts.readable = self.net.has_more(&connection.socket);
                 Arrival::Nothing
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Arrival::Nothing,
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted && !is_made(Mutation::InterruptBreaks) =>
+            {
+                Arrival::Nothing
+            }
             Err(error) => Arrival::Broken(self.broken(id, &error)),
         }
     }
@@ -185,6 +189,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         match arrival {
             Arrival::Bytes(_) | Arrival::Nothing => {}
             Arrival::End => self.ended(id),
+            Arrival::Broken(_) if is_made(Mutation::BrokenIsKept) => {}
             Arrival::Broken(why) => self.doom(id, why),
         }
     }

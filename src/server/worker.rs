@@ -156,7 +156,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         let tidy = (self.pool.kept_bytes() > 0).then_some(self.housekeeping);
         let expiry = self.wheel.next_due().map(|tick| self.now + tick.until(self.now));
         let farewell = self.farewell.as_ref().map(|farewell| farewell.next_ns());
-        let moments = [tidy, expiry, farewell, self.accept_again, self.service.next_due()];
+        let service = self.service.next_due().filter(|_| !is_made(Mutation::TickOverslept));
+        let moments = [tidy, expiry, farewell, self.accept_again, service];
         let soonest = moments.into_iter().flatten().min()?;
         Some(Duration::from_nanos(soonest.saturating_sub(self.now)))
     }

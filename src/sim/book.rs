@@ -7,18 +7,16 @@
 //! Invariants: a peer hears what it is owed in the order it is owed; what it skips was *dropped* by the ledger and is
 //! told as a gap; replies are never skipped.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::Hasher;
+use std::collections::{BTreeMap, HashMap};
 
-use super::trace::{Fnv, Note, Trace};
+use super::account::{Account, Owed, Serves};
+use super::history::{POST, Post};
+use super::tally::Tally;
+use super::trace::{Note, Trace, hash_of};
 use crate::base::id::ConnId;
-use crate::base::marker::{Found, decode};
 use crate::base::tick::Nanos;
 use crate::server::Overflow;
 use crate::service::{Departure, Kind, Request};
-
-/// What a peer publishes by HTTP begins with this: such publications are not in the book.
-pub const POST: &[u8] = b"post ";
 
 /// Something that must never be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,89 +34,26 @@ pub struct Book {
     pub trace: Trace,
     /// The first thing that must never be.
     pub failure: Option<Failure>,
+    /// How often what happened.
+    pub tally: Tally,
     /// One for every peer, by its number.
     pub accounts: Vec<Account>,
     /// Whether the server was told to stop.
     pub is_stopping: bool,
+    /// Since when nothing goes wrong any more.
+    pub calm_since: Option<Nanos>,
     /// Debts of publications, all peers together; what came by HTTP or from ticks is not counted.
     pub owed: u64,
     /// Publications that peers have found missing.
     pub missed: u64,
     /// The policy for slow peers.
     pub overflow: Overflow,
-    now: Nanos,
+    /// What was published by HTTP, by channel and publisher, in order.
+    pub(super) posts: BTreeMap<(&'static str, usize), Vec<Post>>,
+    pub(super) now: Nanos,
     ids: HashMap<ConnId, usize>,
     rooms: BTreeMap<String, Vec<usize>>,
     came: u64,
-}
-
-/// What is known of one peer.
-#[derive(Debug, Default)]
-pub struct Account {
-    /// What it speaks to.
-    pub serves: Serves,
-    /// The service was told of it.
-    pub opened: bool,
-    /// The service was told of its end.
-    pub closed: Option<Departure>,
-    /// What it said and the service has not heard, as hashes.
-    pub spoken: VecDeque<u64>,
-    /// What it should hear.
-    pub owed: VecDeque<Owed>,
-    /// Publications that it found missing.
-    pub missed: u64,
-    /// Publications that the server said it missed.
-    pub told: u64,
-    /// It is in this state or has done this.
-    pub facts: Facts,
-    recent: VecDeque<u64>,
-    tick: Option<(u32, u32)>,
-    posts: BTreeMap<u64, u64>,
-}
-
-/// What a peer does that explains how it departs.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Facts {
-    /// It has said nonsense, or is about to.
-    pub is_noisy: bool,
-    /// It does not read all it is sent at once, or does not answer.
-    pub is_deaf: bool,
-    /// Its connection carries so little that deadlines may pass while bytes are still on their way.
-    pub is_thin: bool,
-    /// It has sent a close frame.
-    pub said_close: bool,
-    /// It has ended its side.
-    pub ended: bool,
-    /// Before that, it had said all that there was to say: a close frame, or whole requests.
-    pub ended_well: bool,
-    /// It has reset the connection.
-    pub reset: bool,
-    /// Its host is gone, since then.
-    pub vanished: Option<Nanos>,
-}
-
-/// A message that a peer should hear.
-#[derive(Debug, Clone, Copy)]
-pub struct Owed {
-    hash: u64,
-    /// A publication, which the policy for slow peers may drop; not a reply.
-    pub is_publication: bool,
-}
-
-/// What a peer speaks to, as far as the book knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Serves {
-    /// HTTP, or nothing yet.
-    #[default]
-    Nothing,
-    /// `/echo`, perhaps with a prefix.
-    Echo(Option<String>),
-    /// `/broadcast`: the channel, whether it hears itself, whether it may speak.
-    Broadcast(String, bool, bool),
-    /// `/chat`: the room and its name.
-    Chat(String, String),
-    /// `/tick`.
-    Tick,
 }
 
 impl Book {
@@ -146,6 +81,11 @@ impl Book {
         self.ids.insert(id, peer);
     }
 
+    /// `peer` has heard that it was let in.
+    pub fn joined(&mut self, peer: usize) {
+        self.accounts[peer].joined = Some(self.now);
+    }
+
     /// `peer` said a message.
     pub fn spoke(&mut self, peer: usize, kind: Kind, payload: &[u8]) {
         let hash = hash(kind, payload);
@@ -154,9 +94,11 @@ impl Book {
 
     /// `peer` heard a message: it must be the next that it is owed, or behind some that were dropped.
     pub fn heard(&mut self, peer: usize, kind: Kind, payload: &[u8]) {
+        self.tally.heard += 1;
         let account = &mut self.accounts[peer];
         if let Some(missed) = gap(payload).filter(|_| !matches!(account.serves, Serves::Echo(_))) {
             account.told += missed;
+            self.tally.gaps += missed;
             return;
         }
         if payload.starts_with(POST) {
@@ -188,36 +130,6 @@ impl Book {
         let what = if is_double { "twice, or out of order" } else { "although it was not owed" };
         let oracle = if is_double { "doubled" } else { "not owed" };
         self.fail(oracle, format!("peer {peer} heard `{text}` ({} bytes) {what}", payload.len()));
-    }
-
-    /// Publications by HTTP ascend per publisher.
-    fn heard_post(&mut self, peer: usize, payload: &[u8]) {
-        let numbers = payload[POST.len()..].split(|&byte| byte == b' ').next().unwrap_or_default();
-        let mut numbers = numbers.split(|&byte| byte == b':').map(|digits| {
-            std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(u64::MAX)
-        });
-        let (from, number) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-        let before = self.accounts[peer].posts.insert(from, number);
-        if before.is_some_and(|before| before >= number) {
-            self.fail("doubled", format!("peer {peer} heard post {from}:{number} after {before:?}"));
-        }
-    }
-
-    /// Ticks ascend, and what is missing was dropped.
-    fn heard_tick(&mut self, peer: usize, payload: &[u8]) {
-        let Found::Marker(marker) = decode(payload) else {
-            return self.fail("not owed", format!("peer {peer} heard a tick without a marker"));
-        };
-        let account = &mut self.accounts[peer];
-        let (source, next) = account.tick.unwrap_or((marker.publisher, marker.sequence));
-        if source != marker.publisher || marker.sequence < next {
-            let text = format!("peer {peer} heard tick {} of source {}", marker.sequence, marker.publisher);
-            return self.fail("doubled", format!("{text} where {next} of {source} was next"));
-        }
-        let skipped = u64::from(marker.sequence - next);
-        account.missed += skipped;
-        account.tick = Some((source, marker.sequence + 1));
-        self.missed += skipped;
     }
 
     fn owe(&mut self, to: usize, kind: Kind, payload: &[u8], is_publication: bool) {
@@ -322,7 +234,7 @@ impl Book {
             Departure::PeerClosed => facts.said_close || facts.is_noisy,
             Departure::Closed => true,
             Departure::EndOfStream => facts.ended,
-            Departure::Reset => facts.reset || facts.ended || facts.is_noisy,
+            Departure::Reset => facts.reset || facts.ended || facts.is_noisy || is_gone,
             Departure::Violation => facts.is_noisy,
             Departure::MessageTimeout => facts.is_deaf || is_gone || facts.is_noisy || facts.is_thin,
             Departure::Idle => facts.is_deaf || is_gone || facts.is_noisy,
@@ -352,33 +264,12 @@ impl Book {
     }
 }
 
-impl Account {
-    /// Whether it reads to the end, so that it must hear the server's last words even if it has said its own.
-    #[must_use]
-    pub const fn may_expect_all(&self) -> bool {
-        let facts = &self.facts;
-        let is_reading = !facts.is_noisy && !facts.is_deaf && !facts.is_thin;
-        is_reading && !facts.reset && facts.vanished.is_none() && (!facts.ended || facts.ended_well)
-    }
-
-    /// Whether it reads at once and answers: it must get everything and must not be let go.
-    #[must_use]
-    pub const fn is_well(&self) -> bool {
-        let facts = &self.facts;
-        !facts.is_noisy && !facts.is_deaf && !facts.ended && !facts.reset && facts.vanished.is_none()
-    }
-}
-
 /// How many publications a gap notice says were missed.
 fn gap(payload: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(payload).ok()?;
-    text.strip_prefix("{\"type\":\"gap\",\"missed\":")?.strip_suffix('}')?.parse().ok()
+    let digits = payload.strip_prefix(b"{\"type\":\"gap\",\"missed\":")?.strip_suffix(b"}")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn hash(kind: Kind, payload: &[u8]) -> u64 {
-    let mut hasher = Fnv::default();
-    hasher.write_u8(u8::from(kind == Kind::Text));
-    hasher.write(payload);
-    hasher.write_usize(payload.len());
-    hasher.finish()
+    hash_of(payload) ^ u64::from(kind == Kind::Text)
 }

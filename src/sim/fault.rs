@@ -8,7 +8,12 @@
 use fastrand::Rng;
 
 use crate::base::tick::{MILLI, Nanos, SECOND};
+use crate::server::deflate::{Mode, Settings};
+use crate::server::limits::{INFLATER_BYTES, OWN_COMPRESSOR_BYTES};
 use crate::server::{Config, Overflow};
+
+/// Fragments of a message: few, so that a peer that sends too many is soon found out.
+pub const FRAGMENTS_MAX: u32 = 48;
 
 /// What is to happen in a world.
 #[derive(Debug, Clone)]
@@ -17,7 +22,7 @@ pub struct Plan {
     pub config: Config,
     /// What goes wrong while the world is young.
     pub faults: Faults,
-    /// How many peers come in all.
+    /// How many peers come in all, but for one that comes when all is well again.
     pub peers: usize,
     /// Whether nearly all of them are in one channel.
     pub is_crowd: bool,
@@ -29,6 +34,8 @@ pub struct Plan {
     pub ends_by_signal: bool,
     /// Whether peers publish by HTTP; what they publish is not in the model, so some checks are weaker.
     pub has_posters: bool,
+    /// Whether most peers ask for compression, granted or not.
+    pub is_compressed: bool,
     /// Whether there are tick sources, which the model does not count either.
     pub has_ticks: bool,
 }
@@ -40,6 +47,12 @@ pub struct Faults {
     pub tear: u32,
     /// A send is taken only in part, or not at all, although there is room.
     pub stingy: u32,
+    /// A read gets a part of what has arrived; the rest follows.
+    pub sip: u32,
+    /// A piece is held up on the wire.
+    pub lag: u32,
+    /// A connection is cut by the network, in whatever call finds it out.
+    pub cut: u32,
     /// A call is interrupted by a signal.
     pub interrupt: u32,
     /// An event is reported that is none.
@@ -62,15 +75,22 @@ pub struct Faults {
     pub socket_bytes: (usize, usize),
     /// Time on the wire, at least and at most.
     pub latency: (Nanos, Nanos),
+    /// Listeners.
+    pub doors: usize,
 }
 
 impl Plan {
     /// Draws a plan.
     #[must_use]
     pub fn draw(rng: &mut Rng) -> Self {
+        // What was thought of later is drawn apart, so that old seeds are still the worlds that they were.
+        let mut later = Rng::with_seed(!rng.clone().u64(..));
         let is_crowd = rng.u32(..12) == 0;
         let peers = if is_crowd { rng.usize(100..220) } else { rng.usize(2..28) };
-        let config = draw_config(rng);
+        let mut config = draw_config(rng);
+        config.message_timeout = SECOND * later.u64(4..20);
+        config.deflate = draw_deflate(&mut later);
+        let is_compressed = config.deflate.mode != Mode::Off || later.u32(..8) == 0;
         let chaos = SECOND * rng.u64(5..90);
         let stop = (rng.u32(..6) == 0).then(|| rng.u64(..chaos));
         let ends_by_signal = config.ping_interval == 0 || config.stall_timeout == 0 || rng.bool();
@@ -79,6 +99,7 @@ impl Plan {
             config,
             peers,
             is_crowd,
+            is_compressed,
             chaos,
             stop,
             ends_by_signal,
@@ -96,6 +117,7 @@ impl Plan {
             + config.stall_timeout
             + config.close_timeout
             + config.handshake_timeout
+            + config.message_timeout
             + crate::server::limits::KEEP_ALIVE
             + crate::server::limits::LINGER
             + 5 * SECOND
@@ -103,9 +125,34 @@ impl Plan {
 }
 
 impl Faults {
+    /// A world in which nothing goes wrong.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            tear: 0,
+            sip: 0,
+            lag: 0,
+            cut: 0,
+            stingy: 0,
+            interrupt: 0,
+            spurious: 0,
+            repeat: 0,
+            shuffle: false,
+            events_max: 1024,
+            stall: 0,
+            late: 0,
+            descriptors_max: usize::MAX,
+            exhausted: 0,
+            socket_bytes: (64 << 10, 64 << 10),
+            latency: (MILLI, MILLI),
+            doors: 1,
+        }
+    }
+
     fn draw(rng: &mut Rng, peers: usize) -> Self {
         let mut chance = |most: u32| if rng.u32(..5) < 2 { rng.u32(1..=most) } else { 0 };
         let (tear, stingy, interrupt) = (chance(800), chance(500), chance(50));
+        let (sip, lag, cut) = (chance(400), chance(60), chance(6));
         let (spurious, repeat, stall, late, exhausted) =
             (chance(200), chance(500), chance(6), chance(100), chance(300));
         let is_small = rng.bool();
@@ -116,6 +163,9 @@ impl Faults {
         let fastest = rng.u64(1_000..if least < 512 { 50_000 } else { 5 * MILLI });
         Self {
             tear,
+            sip,
+            lag,
+            cut,
             stingy,
             interrupt,
             spurious,
@@ -128,26 +178,23 @@ impl Faults {
             exhausted,
             socket_bytes: (least, least * rng.usize(1..32)),
             latency: (fastest, fastest * rng.u64(1..30)),
+            doors: rng.usize(1..3),
         }
     }
 
     /// What is left when nothing goes wrong any more.
     pub fn heal(&mut self) {
-        *self = Self {
-            tear: 0,
-            stingy: 0,
-            interrupt: 0,
-            spurious: 0,
-            repeat: 0,
-            shuffle: false,
-            events_max: 1024,
-            stall: 0,
-            late: 0,
-            descriptors_max: usize::MAX,
-            exhausted: 0,
-            ..self.clone()
-        };
+        let Self { socket_bytes, latency, doors, .. } = *self;
+        *self = Self { socket_bytes, latency, doors, ..Self::none() };
     }
+}
+
+fn draw_deflate(rng: &mut Rng) -> Settings {
+    let mode = [Mode::Off, Mode::Off, Mode::Off, Mode::Off, Mode::Shared, Mode::Context][rng.usize(..6)];
+    // Of a small memory not everybody who asks gets a part.
+    let peers = if rng.bool() { rng.usize(1..6) } else { 1000 };
+    let memory = peers * (OWN_COMPRESSOR_BYTES + INFLATER_BYTES);
+    Settings { mode, min: [0, 32, 1024][rng.usize(..3)], memory }
 }
 
 fn draw_config(rng: &mut Rng) -> Config {
@@ -170,6 +217,7 @@ fn draw_config(rng: &mut Rng) -> Config {
         connections_max: None,
         ..Config::default()
     };
+    config.ws.fragments_max = FRAGMENTS_MAX;
     (config.ws.message_max, config.ws.frame_max) = (message_max, message_max);
     config
 }

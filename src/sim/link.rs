@@ -10,6 +10,8 @@
 
 use std::collections::VecDeque;
 
+use rustix::io::Errno;
+
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 
@@ -28,8 +30,10 @@ pub struct Link {
     pub end_behind: bool,
     /// The peer has ended its side, and the server can know.
     pub ended: bool,
-    /// The connection was reset.
+    /// The connection is broken.
     pub reset: bool,
+    /// Why, until a call has been told.
+    pub error: Option<Errno>,
     /// The peer's host is gone.
     pub vanished: bool,
     /// The server has ended its side.
@@ -96,8 +100,12 @@ impl Link {
     /// Bytes reach the server's socket. Returns whether that is an edge.
     pub fn arrive(&mut self, bytes: &[u8]) -> bool {
         let was_empty = self.arrived.is_empty();
-        self.backlog.extend(bytes);
-        self.refill();
+        if self.backlog.is_empty() && self.arrived.len() + bytes.len() <= ARRIVED_MAX {
+            self.arrived.extend(bytes);
+        } else {
+            self.backlog.extend(bytes);
+            self.refill();
+        }
         was_empty && !self.arrived.is_empty()
     }
 
@@ -105,6 +113,13 @@ impl Link {
     pub fn refill(&mut self) {
         let room = ARRIVED_MAX.saturating_sub(self.arrived.len()).min(self.backlog.len());
         self.arrived.extend(self.backlog.drain(..room));
+    }
+
+    /// Has all but the first `len` bytes of what has arrived come once more, later.
+    pub fn hold_back(&mut self, len: usize) {
+        let mut rest = self.arrived.split_off(len);
+        rest.append(&mut self.backlog);
+        self.backlog = rest;
     }
 
     /// Whether the peer's end can be seen now.

@@ -9,35 +9,45 @@
 //!   faults strike    everything drains    a signal says so   be left
 //! ```
 //!
-//! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection; [`peer`] and [`fault`]
-//! are who comes and what goes wrong; [`book`] and [`oracle`] say what must be true; [`trace`] is what happened.
+//! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection;
+//! [`peer`] and [`fault`] are who comes and what goes wrong; [`book`], [`history`] and [`oracle`] say what must be true;
+//! [`trace`] is what happened and [`tally`] how often. [`scenario`] and [`exhaustive`] leave nothing to chance.
 //!
 //! Invariant: a run follows from its seed; nothing here reads a clock, a file or an environment.
 
+pub mod account;
+pub mod batch;
 pub mod book;
+pub mod exhaustive;
 pub mod fault;
+pub mod history;
 pub mod link;
 pub mod net;
 pub mod oracle;
 pub mod outside;
 pub mod peer;
+pub mod scenario;
+pub mod tally;
 pub mod trace;
 pub mod witness;
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use fastrand::Rng;
 
 use crate::base::tick::{Nanos, SECOND};
 use crate::server::Worker;
+use crate::service::Departure;
 use crate::service::builtin::Builtin;
 use book::{Book, Failure};
 use fault::Plan;
 use net::SimNet;
 use oracle::Watch;
 use outside::Outside;
-use peer::{Habits, Peer};
+use peer::{Ending, Errand, Habits, Part, Peer, Reading};
+use tally::Tally;
 use trace::{Note, Sink, Trace};
 use witness::Witness;
 
@@ -45,6 +55,11 @@ use witness::Witness;
 const CALM: Nanos = 40 * SECOND;
 /// How long of that the peers say nothing more.
 const HUSH: Nanos = 5 * SECOND;
+/// How long what is on its way then may take to arrive.
+const DRAIN: Nanos = 3 * SECOND;
+/// How long after nothing goes wrong any more a good client comes, and how soon it must be served.
+const PROBE_AFTER: Nanos = SECOND;
+const PROBE_WITHIN: Nanos = 2 * SECOND;
 /// In so much time every entry of the wheel has come up.
 const HORIZON: Nanos = 42 * SECOND;
 /// No world takes as many turns: one that does hangs.
@@ -59,6 +74,19 @@ pub struct World {
     watch: Watch,
     turns: u64,
     is_over: bool,
+    /// What had become of everybody before they all went.
+    fates: Rc<RefCell<Vec<Fate>>>,
+}
+
+/// What became of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fate {
+    /// Messages and requests that it sent.
+    said: u32,
+    /// How it departed, if it listened and the service was told.
+    departed: Option<Departure>,
+    /// Its connection was broken, by itself or by a failing call.
+    is_broken: bool,
 }
 
 /// How a world went.
@@ -78,6 +106,8 @@ pub struct Outcome {
     pub accepted: u64,
     /// Debts of publications, paid or not.
     pub owed: u64,
+    /// How often what happened.
+    pub tally: Tally,
     /// What must never be, if it was; `turns` says when.
     pub failure: Option<Failure>,
 }
@@ -85,33 +115,72 @@ pub struct Outcome {
 /// Runs the world of `seed`, and hands every event as a line to `sink`.
 #[must_use]
 pub fn run(seed: u64, sink: Option<Sink>) -> Outcome {
-    let mut world = World::new(seed, sink);
-    world.live();
-    world.outcome(seed)
+    World::drawn(seed, sink).lived(seed)
 }
 
 impl World {
-    fn new(seed: u64, sink: Option<Sink>) -> Self {
+    fn drawn(seed: u64, sink: Option<Sink>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
-        let trace = sink.map_or_else(Trace::default, Trace::narrated);
-        let mut book = Book::new(trace, plan.config.overflow, plan.peers);
         let habits = Habits {
             within: plan.chaos,
-            message_max: plan.config.ws.message_max,
+            limits: plan.config.ws,
             is_crowd: plan.is_crowd,
             has_posters: plan.has_posters,
             has_ticks: plan.has_ticks,
+            is_compressed: plan.is_compressed,
         };
-        let peers: Vec<Peer> =
-            (0..plan.peers).map(|number| Peer::draw(number, &mut rng, habits, &mut book)).collect();
+        Self::new(plan, rng, sink, |number, rng, book| Peer::draw(number, rng, habits, book))
+    }
+
+    /// A world of this plan, and of the peers that `cast` makes.
+    fn new(
+        plan: Plan,
+        mut rng: Rng,
+        sink: Option<Sink>,
+        cast: impl Fn(usize, &mut Rng, &mut Book) -> Peer,
+    ) -> Self {
+        let trace = sink.map_or_else(Trace::default, Trace::narrated);
+        let mut book = Book::new(trace, plan.config.overflow, plan.peers + 1);
+        let mut peers: Vec<Peer> = (0..plan.peers).map(|number| cast(number, &mut rng, &mut book)).collect();
+        let probe = Part {
+            comes: Nanos::MAX,
+            errand: Errand::Talk("/echo".to_owned(), 1),
+            reading: Reading::Prompt,
+            ending: Ending::Stay,
+            is_mute: false,
+            pace: None,
+            size: Some(100),
+            is_compressed: plan.is_compressed,
+        };
+        peers.push(Peer::cast(plan.peers, probe, plan.config.ws, rng.fork(), &mut book));
         let book = Rc::new(RefCell::new(book));
         let outside = Outside::new(rng.fork(), plan.faults.clone(), peers, Rc::clone(&book));
         let outside = Rc::new(RefCell::new(outside));
         let net = SimNet::new(Rc::clone(&outside));
         let service = Witness::new(Builtin::default(), Rc::clone(&book));
-        let worker = Worker::new(net, service, plan.config.clone(), plan.peers * 2);
-        Self { worker, outside, book, plan, watch: Watch::default(), turns: 0, is_over: false }
+        let worker = Worker::new(net, service, plan.config.clone(), plan.peers * 2 + 1);
+        Self {
+            worker,
+            outside,
+            book,
+            plan,
+            watch: Watch::default(),
+            turns: 0,
+            is_over: false,
+            fates: Rc::default(),
+        }
+    }
+
+    /// Lives its life; a panic of the server is a failure like any other.
+    fn lived(mut self, seed: u64) -> Outcome {
+        let life = catch_unwind(AssertUnwindSafe(|| self.live()));
+        if let Err(panic) = life {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned();
+            self.book.borrow_mut().fail("panic", text);
+        }
+        self.outcome(seed)
     }
 
     /// From the first peer to the last.
@@ -123,21 +192,41 @@ impl World {
         self.phase("chaos");
         if self.pass(self.plan.chaos) {
             self.outside.borrow_mut().heal();
+            self.outside.borrow_mut().summon(self.plan.peers, PROBE_AFTER);
             self.phase("calm");
-            if self.pass(CALM - HUSH) {
+            if self.pass(PROBE_AFTER + PROBE_WITHIN) {
+                self.check(|world, book| oracle::served(&world.outside.borrow(), book));
+            }
+            if self.pass(CALM - HUSH - PROBE_AFTER - PROBE_WITHIN) {
                 self.outside.borrow_mut().hush();
             }
-            if self.pass(HUSH) {
+            if self.pass(HUSH) && self.drain() {
                 self.check(|world, book| oracle::calm(&world.outside.borrow(), &world.plan, book));
                 self.part();
             }
+        }
+        if self.is_over {
+            self.look_back();
         }
         self.settle();
         self.check(|world, book| oracle::empty(&world.worker, &world.outside.borrow(), world.is_over, book));
     }
 
+    /// Keeps what has become of everybody so far.
+    fn look_back(&mut self) {
+        let book = self.book.borrow();
+        let fate = |peer: &Peer| {
+            let account = &book.accounts[peer.number];
+            // Who does not listen is let go sooner or later, as others speak.
+            let departed = account.closed.filter(|_| !account.facts.is_deaf);
+            Fate { said: peer.said(), departed, is_broken: account.facts.reset }
+        };
+        *self.fates.borrow_mut() = self.outside.borrow().peers.iter().map(fate).collect();
+    }
+
     /// Everybody goes, one way or the other.
     fn part(&mut self) {
+        self.look_back();
         self.phase("parting");
         let now = self.outside.borrow().now;
         if self.plan.ends_by_signal {
@@ -172,6 +261,14 @@ impl World {
         self.pass_until(until, |_| false)
     }
 
+    /// Lets arrive what is on its way: somebody may have been let go in the last moment, and others told so.
+    fn drain(&mut self) -> bool {
+        let now = self.outside.borrow().now;
+        self.pass_until(now + DRAIN, |world| {
+            world.outside.borrow().is_wire_empty() && !world.worker.metrics().1.is_busy()
+        })
+    }
+
     fn pass_until(&mut self, until: Nanos, mut is_enough: impl FnMut(&Self) -> bool) -> bool {
         self.outside.borrow_mut().interrupt_at(until);
         while !self.is_over && self.outside.borrow().now < until && !is_enough(self) {
@@ -186,8 +283,10 @@ impl World {
     /// One turn of the server, and a look at it.
     fn turn(&mut self) {
         self.turns += 1;
-        let turn = self.worker.turn().expect("the simulated wait never fails");
-        self.is_over |= turn.is_over;
+        match self.worker.turn() {
+            Ok(turn) => self.is_over |= turn.is_over,
+            Err(error) => return self.book.borrow_mut().fail("wait", error.to_string()),
+        }
         let Self { worker, outside, book, plan, watch, .. } = self;
         watch.step(worker, &outside.borrow(), plan, &mut book.borrow_mut());
         if self.turns > TURNS_MAX {
@@ -209,6 +308,8 @@ impl World {
 
     fn outcome(&self, seed: u64) -> Outcome {
         let (book, (metrics, hub)) = (self.book.borrow(), self.worker.metrics());
+        let mut tally = book.tally.clone();
+        tally.take_over(metrics);
         Outcome {
             seed,
             hash: book.trace.hash(),
@@ -217,6 +318,7 @@ impl World {
             lasted_ns: self.outside.borrow().now,
             accepted: metrics.accepted,
             owed: hub.ledger.owed,
+            tally,
             failure: book.failure.clone(),
         }
     }

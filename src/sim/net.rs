@@ -43,8 +43,7 @@ impl Net for SimNet {
     type Socket = SimSocket;
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
-        self.call(|outside| outside.wait(ready, timeout));
-        Ok(())
+        self.call(|outside| outside.wait(ready, timeout))
     }
 
     fn now(&self) -> Nanos {
@@ -56,11 +55,11 @@ impl Net for SimNet {
     }
 
     fn listeners(&self) -> usize {
-        1
+        self.0.borrow().doors.len()
     }
 
-    fn accept(&mut self, _: usize, id: ConnId) -> io::Result<SimSocket> {
-        self.call(|outside| outside.accept(id)).map(SimSocket)
+    fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<SimSocket> {
+        self.call(|outside| outside.accept(listener, id)).map(SimSocket)
     }
 
     /// Peers share few addresses, as behind routers.
@@ -74,16 +73,11 @@ impl Net for SimNet {
     }
 
     fn send(&mut self, socket: &mut SimSocket, bytes: &[u8]) -> io::Result<usize> {
-        self.call(|outside| {
-            let taken = outside.take(socket.0, bytes.len())?;
-            outside.send_down(socket.0, bytes[..taken].to_vec());
-            Ok(taken)
-        })
+        self.send_vectored(socket, &[io::IoSlice::new(bytes)])
     }
 
     fn send_vectored(&mut self, socket: &mut SimSocket, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-        self.send(socket, &bytes)
+        self.call(|outside| outside.send(socket.0, slices))
     }
 
     fn finish(&mut self, socket: &mut SimSocket) {

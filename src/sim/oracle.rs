@@ -5,8 +5,10 @@
 //!
 //! Invariant: an oracle only looks.
 
-use super::book::{Book, Serves};
+use super::account::Serves;
+use super::book::Book;
 use super::fault::Plan;
+use super::history::SILENCE;
 use super::outside::Outside;
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::hub::Hub;
@@ -105,7 +107,8 @@ fn balance<N: Net, S: Service>(worker: &Worker<N, S>, plan: &Plan, book: &mut Bo
 /// Queues are within bounds, and who came has gone or is here.
 fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &Plan, book: &mut Book) {
     let metrics = worker.metrics().0;
-    let message = plan.config.ws.message_max as usize + 1024;
+    // What does not shrink grows a little when it is compressed.
+    let message = plan.config.ws.message_max as usize * 9 / 8 + 1024;
     let bytes_max = plan.config.queue_max.max(SEGMENT_BYTES_MAX + message)
         + REPLY_BYTES_SOFT_MAX
         + OUTBOX_BYTES_MAX
@@ -113,6 +116,13 @@ fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &P
     if worker.queued_bytes_peak() > bytes_max {
         let text = format!("{} bytes wait for one peer, at most {bytes_max} may", worker.queued_bytes_peak());
         book.fail("bounds", text);
+    }
+    let (reserved, memory_max) = (worker.memory_reserved(), plan.config.deflate.memory);
+    if reserved > memory_max {
+        book.fail(
+            "bounds",
+            format!("{reserved} bytes are promised for compression, at most {memory_max} may be"),
+        );
     }
     let departures: u64 = metrics.departures.iter().sum();
     if metrics.accepted != departures + worker.connections() as u64 || outside.open != worker.connections() {
@@ -123,15 +133,17 @@ fn bounds<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, plan: &P
 
 /// When nothing has gone wrong for a while: everybody who is well has everything, and nothing waits.
 pub fn calm(outside: &Outside, plan: &Plan, book: &mut Book) {
-    if let Some(&number) = outside.knocking.front() {
-        book.fail("liveness", format!("peer {number} still knocks, {} with it", outside.knocking.len()));
+    for door in &outside.doors {
+        if let Some(&number) = door.knocking.front() {
+            book.fail("liveness", format!("peer {number} still knocks, {} with it", door.knocking.len()));
+        }
     }
     for peer in &outside.peers {
         let account = &book.accounts[peer.number];
         if !account.is_well() || account.closed.is_some() {
             continue;
         }
-        let (number, left) = (peer.number, account.owed.len());
+        let number = peer.number;
         let failure = if peer.is_waiting() {
             Some(("liveness", "still waits to be let in".to_owned()))
         } else if peer.unanswered() > 0 {
@@ -142,25 +154,44 @@ pub fn calm(outside: &Outside, plan: &Plan, book: &mut Book) {
             Some(("liveness", format!("said {} messages that nobody heard", account.spoken.len())))
         } else if account.owed.iter().any(|owed| !owed.is_publication) {
             Some(("liveness", "is owed replies".to_owned()))
-        } else if account.serves != Serves::Tick
-            && !plan.has_posters
-            && account.told != account.missed + left as u64
-        {
-            let (missed, told) = (account.missed, account.told);
-            Some((
-                "lost",
-                format!("missed {missed} publications and {left} at the end, and was told of {told}"),
-            ))
-        } else if account.told < account.missed && !account.facts.is_thin {
-            Some(("lost", format!("missed {} publications and was told of {}", account.missed, account.told)))
         } else {
-            None
+            complete(outside, plan, book, number)
         };
         if let Some((oracle, text)) = failure {
             book.fail(oracle, format!("peer {number} {text}"));
         }
     }
     reaped(outside, plan, book);
+}
+
+/// Whether somebody who talks and listens has heard every publication, or was told what it missed.
+fn complete(outside: &Outside, plan: &Plan, book: &Book, number: usize) -> Option<(&'static str, String)> {
+    let account = &book.accounts[number];
+    if account.serves == Serves::Tick {
+        // Something is always under way, so it cannot be said what is missing at the end.
+        let last = account.tick.map(|(.., heard)| heard).or(account.joined)?;
+        let silent = outside.now - last;
+        return (silent > SILENCE && !account.facts.is_thin)
+            .then(|| ("liveness", format!("has heard no tick for {} ms", silent / MILLI)));
+    }
+    let left = account.owed.len() as u64 + book.posts_missing(number);
+    let (missed, told) = (account.missed, account.told);
+    // What was posted between being let in and hearing so is not counted by the book, and may have been dropped.
+    let is_told = if plan.has_posters { told >= missed + left } else { told == missed + left };
+    (!is_told).then(|| {
+        ("lost", format!("missed {missed} publications and {left} at the end, and was told of {told}"))
+    })
+}
+
+/// Whether the good client that came when all was well again was served at once.
+pub fn served(outside: &Outside, book: &mut Book) {
+    let Some(probe) = outside.peers.last() else { return };
+    let account = &book.accounts[probe.number];
+    let is_cut = account.facts.reset || book.is_stopping;
+    if !is_cut && (probe.said() == 0 || !account.spoken.is_empty() || !account.owed.is_empty()) {
+        let text = "when all was well again, a good client was not served within two seconds";
+        book.fail("served", text.to_owned());
+    }
 }
 
 /// Whoever should have been reaped is gone: who never said what it wants, and who has been dead for long enough. How
@@ -207,6 +238,7 @@ pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, is_ov
         ("batches in the ledger", hub.ledger.open_batches()),
         ("bytes that wait for delivery", hub.topics.waiting_bytes()),
         ("lent buffers", worker.buffers_lent()),
+        ("bytes promised for compression", worker.memory_reserved()),
         ("entries in the wheel", armed),
     ];
     for (what, count) in left {

@@ -54,6 +54,8 @@ pub enum Note {
     Vanished(usize),
     /// The server ended its side.
     Finished(usize),
+    /// A call on its socket failed.
+    Failed(usize, &'static str),
     /// The server closed the socket; with unread bytes, hence a reset.
     Closed(usize, bool),
     /// The service was told of a peer.
@@ -121,6 +123,7 @@ impl fmt::Display for Note {
             Self::Reset(peer) => write!(f, "{peer:>4} peer    resets"),
             Self::Vanished(peer) => write!(f, "{peer:>4} peer    vanishes"),
             Self::Finished(peer) => write!(f, "{peer:>4} server  ends its side"),
+            Self::Failed(peer, why) => write!(f, "{peer:>4} server  gets {why}"),
             Self::Closed(peer, false) => write!(f, "{peer:>4} server  closes"),
             Self::Closed(peer, true) => write!(f, "{peer:>4} server  closes on unread bytes: a reset"),
             Self::Opened(peer) => write!(f, "{peer:>4} service hears of it"),
@@ -140,25 +143,41 @@ impl Default for Fnv {
     }
 }
 
+impl Fnv {
+    fn mix(&mut self, word: [u8; 8]) {
+        self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    }
+}
+
 impl Hasher for Fnv {
     fn finish(&self) -> u64 {
         self.0
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.mix(*word));
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+            word[..rest.len()].copy_from_slice(rest);
+            self.mix(word);
         }
     }
 }
 
-/// The hash of some bytes.
+/// The hash of some bytes, in four lanes: a world hashes every byte that anybody hears, several times.
 #[must_use]
 pub fn hash_of(bytes: &[u8]) -> u64 {
-    let mut hasher = Fnv::default();
-    hasher.write(bytes);
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut lanes = [Fnv::default(); 4];
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            lane.mix(*word);
+        }
+    }
+    let [mut hasher, others @ ..] = lanes;
+    others.into_iter().for_each(|lane| hasher.mix(lane.0.to_le_bytes()));
+    hasher.write(rest);
     hasher.write_usize(bytes.len());
     hasher.finish()
 }

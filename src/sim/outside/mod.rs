@@ -7,6 +7,7 @@
 //! Invariants: what happens follows from the seed; time never goes back; a socket is closed once.
 
 mod calls;
+pub mod failing;
 mod wire;
 
 use std::cell::RefCell;
@@ -15,14 +16,17 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use fastrand::Rng;
+use rustix::io::Errno;
 
 use super::book::Book;
 use super::fault::Faults;
 use super::link::{End, Link};
 use super::peer::{Ending, Peer};
+use super::tally::Fault;
 use super::trace::Note;
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::net::Signal;
+use failing::Calls;
 
 /// A connection that carries less than this in a second may not get its last words before its deadline, in bytes.
 const THIN: u64 = 256 * 1024;
@@ -40,8 +44,10 @@ pub struct Outside {
     pub links: Vec<Link>,
     /// Sockets that the server holds.
     pub open: usize,
-    /// Who knocks and has not been accepted, in order.
-    pub knocking: VecDeque<usize>,
+    /// Where peers knock: by TCP at the first, by a Unix socket at the second, which the server cannot tell apart.
+    pub doors: Vec<Door>,
+    /// Calls of the server, and which of them is to fail.
+    pub calls: Calls,
     /// Our own process did not run for so long, in all.
     pub stalled: Nanos,
     /// Calls and events that moved something, ever: a loop in which this stands still spins.
@@ -51,10 +57,18 @@ pub struct Outside {
     coming: BinaryHeap<Coming>,
     order: u64,
     listening: bool,
-    knock_edge: bool,
     signals: Vec<Signal>,
     edges: VecDeque<usize>,
     is_interrupted: bool,
+}
+
+/// A listener.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// Who knocks and has not been accepted, in order.
+    pub knocking: VecDeque<usize>,
+    /// Somebody knocks, and the server has not been told.
+    edge: bool,
 }
 
 /// Something that will happen.
@@ -70,7 +84,9 @@ enum Event {
     Knock(usize),
     Up(usize, Vec<u8>),
     UpEnd(usize),
-    UpReset(usize),
+    UpReset(usize, Errno),
+    KnockAgain(usize),
+    Again(usize),
     Refill(usize),
     Down(usize, Vec<u8>),
     DownEnd(usize, End),
@@ -105,11 +121,12 @@ impl Outside {
             .collect();
         let mut outside = Self {
             now: SECOND,
-            faults,
             peers: Vec::new(),
             links,
             open: 0,
-            knocking: VecDeque::new(),
+            doors: (0..faults.doors).map(|_| Door::default()).collect(),
+            calls: Calls::default(),
+            faults,
             stalled: 0,
             progress: 0,
             rng,
@@ -117,22 +134,30 @@ impl Outside {
             coming: BinaryHeap::new(),
             order: 0,
             listening: true,
-            knock_edge: false,
             signals: Vec::new(),
             edges: VecDeque::new(),
             is_interrupted: false,
         };
         for peer in &peers {
-            outside.after(peer.comes, Event::Knock(peer.number));
+            if peer.comes < Nanos::MAX {
+                outside.after(peer.comes, Event::Knock(peer.number));
+            }
         }
         outside.peers = peers;
         for (number, link) in outside.links.iter().enumerate() {
-            // A write in so many is taken only in part, and the rest waits for fifteen milliseconds on average.
-            let round = outside.faults.latency.1 + u64::from(outside.faults.stingy) * 15 * MILLI / 1000;
+            // A write in so many is taken only in part, and the rest waits for fifteen milliseconds on average; a piece in
+            // so many is held up, for a third of a second.
+            let delays = u64::from(outside.faults.stingy) * 15 + u64::from(outside.faults.lag) * 350;
+            let round = outside.faults.latency.1 + delays * MILLI / 1000;
             let a_second = link.room_max as u64 * SECOND / round;
             outside.book.borrow_mut().accounts[number].facts.is_thin = a_second < THIN;
         }
         outside
+    }
+
+    /// Has a peer come in so much time from now.
+    pub fn summon(&mut self, number: usize, delay: Nanos) {
+        self.after(delay, Event::Knock(number));
     }
 
     /// Has the server told to stop at `at`.
@@ -148,6 +173,7 @@ impl Outside {
     /// Nothing goes wrong any more.
     pub fn heal(&mut self) {
         self.faults.heal();
+        self.book.borrow_mut().calm_since = Some(self.now);
         for number in 0..self.peers.len() {
             self.peers[number].heal();
             self.links[number].stingy_until = self.now;
@@ -188,8 +214,22 @@ impl Outside {
         self.coming.push(Coming { at: self.now + delay, order: self.order, event });
     }
 
-    fn strikes(&mut self, chance: u32) -> bool {
+    /// Whether something of this chance, in thousandths, happens now.
+    fn happens(&mut self, chance: u32) -> bool {
         chance > 0 && self.rng.u32(..1000) < chance
+    }
+
+    /// The same for a fault, which is counted if it does.
+    fn strikes(&mut self, chance: u32, fault: Fault) -> bool {
+        let strikes = self.happens(chance);
+        if strikes {
+            self.count(fault);
+        }
+        strikes
+    }
+
+    fn count(&mut self, fault: Fault) {
+        self.book.borrow_mut().tally.count(fault);
     }
 
     fn latency(&mut self) -> Nanos {
@@ -207,7 +247,13 @@ impl Outside {
                 self.links[number].end_behind = true;
                 self.see_end(number);
             }
-            Event::UpReset(number) => self.reset(number),
+            Event::UpReset(number, errno) => self.reset(number, errno),
+            Event::KnockAgain(door) => self.doors[door].edge |= !self.doors[door].knocking.is_empty(),
+            Event::Again(number) => {
+                let link = &self.links[number];
+                let (readable, closed) = (!link.arrived.is_empty(), link.ended || link.reset);
+                self.edge(number, readable || closed, false, closed);
+            }
             Event::Refill(number) => {
                 let link = &mut self.links[number];
                 let was_empty = link.arrived.is_empty();
@@ -238,6 +284,7 @@ impl Outside {
             Event::Read(number) => self.read(number),
             Event::Stop => {
                 self.note(Note::Stop);
+                self.count(Fault::Stop);
                 self.book.borrow_mut().is_stopping = true;
                 self.signals.push(Signal::Stop);
             }

@@ -2,11 +2,17 @@
 //!
 //! Invariants: pieces of one direction arrive in order; an edge that has begun is listed once until it is reported.
 
+use rustix::io::Errno;
+
 use super::super::link::End;
 use super::super::peer::{Deed, Reading};
+use super::super::tally::Fault;
 use super::super::trace::{Note, hash_of};
 use super::{Event, Outside};
-use crate::base::tick::Nanos;
+use crate::base::tick::{MILLI, Nanos, SECOND};
+
+/// The longest that a piece is held up: well below every deadline that a world can have.
+const LAG_MAX: Nanos = 700 * MILLI;
 
 impl Outside {
     pub(super) fn knock(&mut self, number: usize) {
@@ -14,8 +20,10 @@ impl Outside {
             return;
         }
         self.note(Note::Knocked(number));
-        self.knock_edge |= self.knocking.is_empty();
-        self.knocking.push_back(number);
+        let doors = self.doors.len();
+        let door = &mut self.doors[number % doors];
+        door.edge |= door.knocking.is_empty();
+        door.knocking.push_back(number);
         let mut deeds = Vec::new();
         self.peers[number].begin(&mut deeds);
         self.carry_out(number, deeds);
@@ -32,7 +40,7 @@ impl Outside {
             return self.after(delay, Event::DownEnd(number, End::Reset));
         }
         self.note(Note::Arrived(number, bytes.len()));
-        if self.links[number].arrive(bytes) || self.strikes(self.faults.repeat) {
+        if self.links[number].arrive(bytes) || self.strikes(self.faults.repeat, Fault::Repeated) {
             self.edge(number, true, false, false);
         }
     }
@@ -43,14 +51,20 @@ impl Outside {
         }
     }
 
-    pub(super) fn reset(&mut self, number: usize) {
+    /// The connection is broken, as the server will see when it looks.
+    pub(super) fn reset(&mut self, number: usize, errno: Errno) {
+        let is_discarded = self.rng.bool();
         let link = &mut self.links[number];
-        if link.vanished {
+        if link.reset || (link.vanished && errno != Errno::TIMEDOUT) {
             return;
         }
         link.reset = true;
-        link.arrived.clear();
+        // Who resets after its end is found out by a write.
+        link.error = Some(if link.ended && errno == Errno::CONNRESET { Errno::PIPE } else { errno });
         link.backlog.clear();
+        if is_discarded {
+            link.arrived.clear();
+        }
         self.edge(number, true, true, true);
     }
 
@@ -80,7 +94,7 @@ impl Outside {
         let has_something = !link.unread.is_empty() || link.end_unread.is_some();
         if has_something && !link.read_listed {
             match self.peers[number].reading {
-                Reading::Later | Reading::Never => {}
+                Reading::Later | Reading::Never => self.count(Fault::ZeroWindow),
                 Reading::Prompt | Reading::Slow(..) => {
                     link.read_listed = true;
                     self.after(delay, Event::Read(number));
@@ -97,10 +111,15 @@ impl Outside {
             return;
         }
         let (most, pause) = match self.peers[number].reading {
-            Reading::Slow(bytes, pause) => (bytes, pause),
+            Reading::Slow(bytes, pause) => {
+                self.count(Fault::Slow);
+                (bytes, pause)
+            }
             Reading::Prompt | Reading::Later | Reading::Never => (usize::MAX, 0),
         };
-        let bytes: Vec<u8> = link.unread.drain(..most.min(link.unread.len())).collect();
+        let link = &mut self.links[number];
+        let rest = link.unread.split_off(most.min(link.unread.len()));
+        let bytes = Vec::from(std::mem::replace(&mut link.unread, rest));
         link.used -= bytes.len();
         let end = if link.unread.is_empty() { link.end_unread.take() } else { None };
         let mut deeds = Vec::new();
@@ -124,23 +143,29 @@ impl Outside {
             match deed {
                 Deed::Send(bytes) => {
                     self.note(Note::Spoke(number, bytes.len()));
-                    for piece in self.pieces(bytes) {
-                        let at = self.arrival_up(number);
-                        self.after(at, Event::Up(number, piece));
-                    }
+                    self.in_pieces(bytes, |outside, piece| {
+                        let delay = outside.arrival_up(number);
+                        outside.after(delay, Event::Up(number, piece));
+                    });
                 }
                 Deed::End => {
+                    self.count(Fault::HalfClose);
                     self.note(Note::Ended(number));
                     let at = self.arrival_up(number);
                     self.after(at, Event::UpEnd(number));
                 }
                 Deed::Reset => {
+                    self.count(Fault::PeerReset);
                     self.note(Note::Reset(number));
                     let at = self.arrival_up(number);
-                    self.after(at, Event::UpReset(number));
+                    self.after(at, Event::UpReset(number, Errno::CONNRESET));
                 }
                 Deed::Vanish => {
+                    self.count(Fault::Vanished);
                     self.note(Note::Vanished(number));
+                    // The system may give up before the server does.
+                    let gives_up = SECOND * self.rng.u64(2..120);
+                    self.after(gives_up, Event::UpReset(number, Errno::TIMEDOUT));
                     self.links[number].vanished = true;
                     self.book.borrow_mut().accounts[number].facts.vanished = Some(self.now);
                 }
@@ -151,25 +176,30 @@ impl Outside {
 
     /// In how long a piece that leaves the peer now arrives: behind those before it.
     pub(super) fn arrival_up(&mut self, number: usize) -> Nanos {
-        let at = (self.now + self.latency()).max(self.links[number].last_up);
+        let at = (self.now + self.lag() + self.latency()).max(self.links[number].last_up);
         self.links[number].last_up = at;
         at - self.now
     }
 
     pub(super) fn arrival_down(&mut self, number: usize) -> Nanos {
-        let at = (self.now + self.latency()).max(self.links[number].last_down);
+        let at = (self.now + self.lag() + self.latency()).max(self.links[number].last_down);
         self.links[number].last_down = at;
         at - self.now
     }
 
-    /// Cuts bytes as the wire does.
-    pub(super) fn pieces(&mut self, mut bytes: Vec<u8>) -> Vec<Vec<u8>> {
-        let mut pieces = Vec::new();
-        while bytes.len() > 1 && pieces.len() < 12 && self.strikes(self.faults.tear) {
+    /// For how long a piece is held up on the way, beside what everything takes.
+    fn lag(&mut self) -> Nanos {
+        if self.strikes(self.faults.lag, Fault::Lag) { self.rng.u64(..LAG_MAX) } else { 0 }
+    }
+
+    /// Cuts bytes as the wire does, and hands on each piece.
+    pub(super) fn in_pieces(&mut self, mut bytes: Vec<u8>, mut send: impl FnMut(&mut Self, Vec<u8>)) {
+        let mut cuts = 0;
+        while bytes.len() > 1 && cuts < 12 && self.strikes(self.faults.tear, Fault::TornPiece) {
+            cuts += 1;
             let rest = bytes.split_off(self.rng.usize(1..bytes.len()));
-            pieces.push(std::mem::replace(&mut bytes, rest));
+            send(self, std::mem::replace(&mut bytes, rest));
         }
-        pieces.push(bytes);
-        pieces
+        send(self, bytes);
     }
 }

@@ -6,11 +6,13 @@
 //! Invariant: whatever is cut by the network is put together before it is judged.
 
 use super::super::book::Book;
-use super::{Deed, Errand, Peer, Stage};
+use super::super::tally::Fault;
+use super::wrong::HEADS;
+use super::{Deed, Errand, Noise, Peer, Stage};
 use crate::http::client::{Body, Response};
 use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
 use crate::ws::close::CloseCode;
-use crate::ws::{self, Cursor, Event, Header, Opcode, Role, encode_masked};
+use crate::ws::{self, Cursor, Decoder, Event, Header, Opcode, Role, encode_masked};
 
 impl Peer {
     /// Bytes reached the peer.
@@ -40,9 +42,14 @@ impl Peer {
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
         let is_honest = account.may_expect_all() && !book.is_stopping;
+        let facts = account.facts;
+        let is_listening = !facts.is_deaf && !facts.is_thin && !facts.reset && facts.vanished.is_none();
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         if was == Stage::Talking && is_honest {
             book.fail("close", format!("peer {} heard the end without a close frame", self.number));
+        }
+        if was == Stage::Talking && self.due().is_some() && is_listening && !book.is_stopping {
+            book.fail("violation", format!("peer {} was not told what it did wrong", self.number));
         }
         if was == Stage::Asking && is_honest && matches!(self.errand, Errand::Talk(..)) {
             book.fail("handshake", format!("peer {} was let go before it was let in", self.number));
@@ -62,6 +69,21 @@ impl Peer {
         }
         if !self.ended {
             self.end(book, deeds);
+        }
+    }
+
+    /// The code that it is to be told for what it has done wrong, if it has.
+    fn due(&self) -> Option<CloseCode> {
+        match self.errand {
+            _ if self.said == 0 => None,
+            Errand::Noise(Noise::Unfinished) => Some(CloseCode::POLICY),
+            Errand::Noise(Noise::Frame(wrong))
+                if wrong.is_compressed() && self.compression.agreed.is_none() =>
+            {
+                Some(CloseCode::PROTOCOL_ERROR)
+            }
+            Errand::Noise(Noise::Frame(wrong)) => Some(wrong.violation().close_code()),
+            Errand::Noise(_) | Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => None,
         }
     }
 
@@ -104,12 +126,17 @@ impl Peer {
         let status = response.status.code();
         if status == 101 {
             let target = if let Errand::Talk(target, _) = &self.errand { target.as_str() } else { "/" };
-            if let Err(rejection) =
-                self.handshake.check_response(&Self::asked(target), status, response.headers())
-            {
-                book.fail("handshake", format!("peer {}: {rejection}", self.number));
+            let agreed = self.handshake.check_response(&self.asked(target), status, response.headers());
+            match agreed.map(|accepted| accepted.deflate) {
+                Ok(agreed) => self.compression.agreed = agreed,
+                Err(rejection) => book.fail("handshake", format!("peer {}: {rejection}", self.number)),
+            }
+            if self.compression.agreed.is_some() {
+                book.tally.compressed += 1;
+                self.decoder = Decoder::with_deflate(Role::Client);
             }
             self.stage = Stage::Talking;
+            book.joined(self.number);
             deeds.push(Deed::Again(0));
             return Some(head_len);
         }
@@ -127,11 +154,36 @@ impl Peer {
             self.requests.push_front(is_head);
             return None;
         }
-        let is_asked = matches!(self.errand, Errand::Noise(_)) || status == 200;
-        if !is_asked && !book.is_stopping {
-            book.fail("http", format!("peer {} was answered {status}", self.number));
-        }
+        self.judge(status, book);
         Some(head_len + body_len)
+    }
+
+    /// The server's close frame came: it says why, and is answered.
+    fn hear_close(&mut self, code: CloseCode, book: &mut Book, deeds: &mut Vec<Deed>) {
+        self.stage = Stage::HeardClose;
+        if let Some(due) = self.due().filter(|due| *due != code && !book.is_stopping) {
+            let text = format!("peer {} heard {code} where {due} was due", self.number);
+            book.fail("violation", text);
+        }
+        if !self.said_close && !self.is_mute && !self.ended {
+            book.accounts[self.number].facts.said_close = true;
+            self.close(code, deeds);
+        }
+    }
+
+    /// Whether this is the answer that was due.
+    fn judge(&self, status: u16, book: &mut Book) {
+        let is_due = match self.errand {
+            Errand::Noise(Noise::Head(which)) => status == HEADS[which].1,
+            Errand::Noise(_) => true,
+            Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => status == 200,
+        };
+        if status == 200 && matches!(self.errand, Errand::Post(_)) {
+            book.acknowledged(self.number);
+        }
+        if !is_due && !book.is_stopping {
+            book.fail("http", format!("peer {} ({:?}) was answered {status}", self.number, self.errand));
+        }
     }
 
     /// Takes one frame; returns how many bytes it was, if it is whole.
@@ -160,7 +212,9 @@ impl Peer {
         match self.decoder.decode(frame, &mut Cursor::default(), &limits) {
             Ok(Some(Event::Message { kind, payload })) => book.heard(self.number, kind, payload),
             Ok(Some(Event::Ping(payload))) => {
-                if !self.is_mute && !self.said_close && !self.ended {
+                if self.is_mute {
+                    book.tally.count(Fault::Mute);
+                } else if !self.said_close && !self.ended {
                     let mut out = Vec::new();
                     encode_masked(&mut out, Opcode::Pong, payload, [1, 2, 3, 4]);
                     deeds.push(Deed::Send(out));
@@ -177,13 +231,15 @@ impl Peer {
             }
             Ok(Some(Event::Close(body))) => {
                 let code = body.map_or(CloseCode::NORMAL, |(code, _)| code);
-                self.stage = Stage::HeardClose;
-                if !self.said_close && !self.is_mute && !self.ended {
-                    book.accounts[self.number].facts.said_close = true;
-                    self.close(code, deeds);
-                }
+                self.hear_close(code, book, deeds);
             }
-            Ok(Some(Event::Compressed { .. })) => book.fail("frames", format!("peer {}: RSV1", self.number)),
+            Ok(Some(Event::Compressed { kind, payload })) => match self.compression.inflate(kind, payload) {
+                Ok(message) => {
+                    book.tally.inflated += 1;
+                    book.heard(self.number, kind, &message);
+                }
+                Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
+            },
             Ok(None) => book.fail("frames", format!("peer {}: a message in fragments", self.number)),
             Err(violation) => book.fail("frames", format!("peer {}: {violation}", self.number)),
         }

@@ -6,7 +6,9 @@
 
 use fastrand::Rng;
 
+use super::wrong::{HEADS, Wrong};
 use crate::base::tick::Nanos;
+use crate::ws;
 
 /// What a peer comes for.
 #[derive(Debug, Clone)]
@@ -32,8 +34,12 @@ pub enum Noise {
     Dribble,
     /// Not a word.
     Silence,
+    /// A head that must be refused: its number in the table.
+    Head(usize),
     /// A good handshake, then a frame that breaks the protocol.
-    BadFrame(u8),
+    Frame(Wrong),
+    /// A good handshake, then a message that never ends, with pings in it.
+    Unfinished,
     /// A good handshake, then random bytes.
     BadStream,
 }
@@ -73,14 +79,16 @@ pub enum Ending {
 pub struct Habits {
     /// Peers come within this time.
     pub within: Nanos,
-    /// The largest message that the server takes.
-    pub message_max: u64,
+    /// What the server takes at most.
+    pub limits: ws::Limits,
     /// Nearly all are in one channel.
     pub is_crowd: bool,
     /// Some publish by HTTP.
     pub has_posters: bool,
     /// Some listen to ticks.
     pub has_ticks: bool,
+    /// Most ask for compression.
+    pub is_compressed: bool,
 }
 
 /// Draws what the peer of this number comes for.
@@ -90,13 +98,15 @@ pub(super) fn draw_errand(number: usize, rng: &mut Rng, habits: Habits) -> Erran
         return Errand::Talk("/broadcast/crowd?self=0".to_owned(), messages.min(3));
     }
     match rng.u32(..20) {
-        0 => Errand::Noise(match rng.u32(..7) {
+        0 => Errand::Noise(match rng.u32(..12) {
             0 => Noise::Bytes,
             1 => Noise::HalfHead,
             2 => Noise::Dribble,
             3 => Noise::Silence,
+            4 if rng.bool() => Noise::Unfinished,
             4 => Noise::BadStream,
-            _ => Noise::BadFrame(rng.u8(..)),
+            5 | 6 => Noise::Head(rng.usize(..HEADS.len())),
+            _ => Noise::Frame(Wrong::ALL[rng.usize(..Wrong::ALL.len())]),
         }),
         1 => Errand::Browse(messages),
         2 | 3 if habits.has_posters => Errand::Post(messages),

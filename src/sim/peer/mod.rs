@@ -6,19 +6,24 @@
 //!
 //! Invariant: what a peer does follows from its script and what it hears.
 
+mod compression;
 mod ear;
 mod errand;
 mod voice;
+mod wrong;
 
 use fastrand::Rng;
 
 pub use errand::{Ending, Errand, Habits, Noise, Reading};
+pub use wrong::Wrong;
 
 use super::book::Book;
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::ws::handshake::ClientHandshake;
-use crate::ws::{CloseCode, Decoder, Role};
+use crate::ws::{self, CloseCode, Decoder, Role};
+use compression::Compression;
 use errand::draw_errand;
+use wrong::HEADS;
 
 /// What a peer does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +63,7 @@ pub struct Peer {
     is_mute: bool,
     /// It says nothing more unless it is asked something.
     is_hushed: bool,
-    message_max: usize,
+    limits: ws::Limits,
     rng: Rng,
     stage: Stage,
     handshake: ClientHandshake,
@@ -72,6 +77,34 @@ pub struct Peer {
     /// Requests without an answer; whether each is a HEAD request.
     requests: std::collections::VecDeque<bool>,
     script: Vec<u8>,
+    compression: Compression,
+    /// Publications by HTTP, one number a channel.
+    posted: [u64; 2],
+    /// How long it rests between two messages, if that is not drawn.
+    pace: Option<Nanos>,
+    /// How large its messages are, if that is not drawn.
+    size: Option<usize>,
+}
+
+/// What a peer is and does, where that is not drawn.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// When it connects, from the beginning of the world; the last moment of all is when it is sent for.
+    pub comes: Nanos,
+    /// What for.
+    pub errand: Errand,
+    /// How it reads.
+    pub reading: Reading,
+    /// How it ends.
+    pub ending: Ending,
+    /// It does not answer pings and close frames.
+    pub is_mute: bool,
+    /// How long it rests between two messages.
+    pub pace: Option<Nanos>,
+    /// How large its messages are.
+    pub size: Option<usize>,
+    /// It asks for compression, in whatever way.
+    pub is_compressed: bool,
 }
 
 impl Peer {
@@ -94,22 +127,34 @@ impl Peer {
             _ => Ending::Stay,
         };
         let is_mute = own.u32(..24) == 0;
+        let is_compressed = habits.is_compressed && own.u32(..3) > 0;
+        let comes = own.u64(..=habits.within);
+        let part = Part { comes, errand, reading, ending, is_mute, pace: None, size: None, is_compressed };
+        Self::cast(number, part, habits.limits, own, book)
+    }
+
+    /// A peer that does its part, entered in the book.
+    pub fn cast(number: usize, part: Part, limits: ws::Limits, mut rng: Rng, book: &mut Book) -> Self {
         let account = &mut book.accounts[number];
-        account.facts.is_deaf = reading != Reading::Prompt || is_mute;
-        account.facts.is_noisy = matches!(errand, Errand::Noise(_));
+        account.facts.is_deaf = part.reading != Reading::Prompt || part.is_mute;
+        account.facts.is_noisy = matches!(part.errand, Errand::Noise(_));
         let mut nonce = [0; 16];
-        own.fill(&mut nonce);
+        rng.fill(&mut nonce);
+        let asks = part.is_compressed
+            || matches!(part.errand, Errand::Noise(Noise::Frame(wrong)) if wrong.is_compressed());
+        let compression = if asks { Compression::draw(&mut rng) } else { Compression::default() };
         Self {
+            compression,
             number,
-            comes: own.u64(..=habits.within),
-            reading,
-            errand,
-            ending,
-            is_mute,
+            comes: part.comes,
+            reading: part.reading,
+            errand: part.errand,
+            ending: part.ending,
+            is_mute: part.is_mute,
             is_hushed: false,
-            message_max: habits.message_max as usize,
+            limits,
             handshake: ClientHandshake::new(nonce),
-            rng: own,
+            rng,
             stage: Stage::Asking,
             received: Vec::new(),
             decoder: Decoder::new(Role::Client),
@@ -120,6 +165,9 @@ impl Peer {
             ended: false,
             requests: std::collections::VecDeque::new(),
             script: Vec::new(),
+            posted: [0; 2],
+            pace: part.pace,
+            size: part.size,
         }
     }
 
@@ -130,9 +178,11 @@ impl Peer {
                 let target = target.clone();
                 deeds.push(Deed::Send(self.request(&target)));
             }
-            Errand::Noise(Noise::BadFrame(_) | Noise::BadStream) => {
-                deeds.push(Deed::Send(self.request("/broadcast/noise")));
+            Errand::Noise(Noise::BadStream) => deeds.push(Deed::Send(self.request("/broadcast/noise"))),
+            Errand::Noise(Noise::Frame(_) | Noise::Unfinished) => {
+                deeds.push(Deed::Send(self.request("/echo")))
             }
+            Errand::Noise(Noise::Head(which)) => deeds.push(Deed::Send(HEADS[*which].0.into())),
             Errand::Noise(Noise::Bytes) => deeds.push(Deed::Send(self.random(400))),
             Errand::Noise(Noise::HalfHead) => {
                 let request = self.request("/echo");
@@ -176,29 +226,44 @@ impl Peer {
             }
             (Errand::Post(posts), Stage::Asking) => {
                 if self.said < posts {
-                    self.post(deeds);
+                    self.post(book, deeds);
                     deeds.push(Deed::Again(self.pause()));
                 } else if self.ending != Ending::Stay {
                     self.part(self.ending, book, deeds);
                 }
             }
-            (Errand::Noise(Noise::Dribble), Stage::Asking) => {
+            (Errand::Noise(noise), stage) => self.be_noisy(noise, stage, deeds),
+            _ => {}
+        }
+    }
+
+    /// It goes on with its nonsense.
+    fn be_noisy(&mut self, noise: Noise, stage: Stage, deeds: &mut Vec<Deed>) {
+        match (noise, stage) {
+            (Noise::Dribble, Stage::Asking) => {
                 if let Some(&byte) = self.script.get(self.said as usize) {
                     self.said += 1;
                     deeds.push(Deed::Send(vec![byte]));
                     deeds.push(Deed::Again(SECOND));
                 }
             }
-            (Errand::Noise(noise), Stage::Talking) if self.said == 0 => {
+            // It never stops, so that nobody can say that it is idle.
+            (Noise::Unfinished, Stage::Talking) if self.said > 0 => {
+                let mut out = Vec::new();
+                self.ping(&mut out);
+                deeds.extend([Deed::Send(out), Deed::Again(SECOND)]);
+            }
+            (noise, Stage::Talking) if self.said == 0 => {
                 self.said = 1;
                 let bytes = match noise {
-                    Noise::BadFrame(which) => self.bad_frame(which),
+                    Noise::Frame(wrong) => wrong.bytes(&self.limits),
                     Noise::BadStream | Noise::Bytes => self.random(2000),
-                    Noise::HalfHead | Noise::Dribble | Noise::Silence => Vec::new(),
+                    Noise::Unfinished => self.beginning(),
+                    Noise::HalfHead | Noise::Dribble | Noise::Silence | Noise::Head(_) => Vec::new(),
                 };
-                deeds.push(Deed::Send(bytes));
+                deeds.extend([Deed::Send(bytes), Deed::Again(SECOND)]);
             }
-            (Errand::Noise(Noise::BadFrame(_) | Noise::BadStream), Stage::Asking) => {
+            (Noise::Frame(_) | Noise::BadStream | Noise::Unfinished, Stage::Asking) => {
                 deeds.push(Deed::Again(self.pause()));
             }
             _ => {}
@@ -233,6 +298,12 @@ impl Peer {
         }
     }
 
+    /// The network has broken its connection: it is gone, and not for a reason of its own.
+    pub fn cut_off(&mut self, book: &mut Book) {
+        book.accounts[self.number].facts.reset = true;
+        (self.ended, self.stage) = (true, Stage::Over);
+    }
+
     /// Nothing goes wrong any more: who only waited begins to read.
     pub fn heal(&mut self) {
         if self.reading == Reading::Later || matches!(self.reading, Reading::Slow(..)) {
@@ -255,6 +326,12 @@ impl Peer {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.stage == Stage::Asking && !self.ended && matches!(self.errand, Errand::Talk(..))
+    }
+
+    /// How many messages or requests it has sent.
+    #[must_use]
+    pub const fn said(&self) -> u32 {
+        self.said
     }
 
     /// Whether it never says what it wants.

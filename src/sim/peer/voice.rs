@@ -4,15 +4,28 @@
 //!
 //! Invariant: every message is entered in the book before it leaves.
 
-use super::super::book::{Book, POST};
+use super::super::book::Book;
+use super::super::history::POST;
 use super::{Deed, Errand, Peer};
 use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::handshake::ClientRequest;
+use crate::ws::header::RSV1;
 use crate::ws::{self, Kind, Opcode, encode_header, encode_masked};
+
+/// What long messages are made of, so that making them does not take longer than serving them: characters of one to four
+/// bytes, and such as JSON has to escape.
+const PIECES: [&str; 4] =
+    ["sixteen letters.", "é\"\n😀x\\<é>\t", "\u{1}\u{7f}\u{2028}äöüß", "😀😀\"\"😀x\r\n"];
+
+/// Where peers publish by HTTP.
+const CHANNELS: [&str; 2] = ["default", "sea"];
 
 impl Peer {
     pub(super) fn pause(&mut self) -> Nanos {
+        if let Some(pace) = self.pace {
+            return pace;
+        }
         if self.rng.u32(..3) == 0 { self.rng.u64(..20 * MILLI) } else { self.rng.u64(..4 * SECOND) }
     }
 
@@ -24,12 +37,12 @@ impl Peer {
 
     pub(super) fn request(&self, target: &str) -> Vec<u8> {
         let mut out = Vec::new();
-        self.handshake.encode_request(&mut out, &Self::asked(target));
+        self.handshake.encode_request(&mut out, &self.asked(target));
         out
     }
 
-    pub(super) fn asked(target: &str) -> ClientRequest<'_> {
-        ClientRequest { host: "sim:9001", target, ..ClientRequest::default() }
+    pub(super) fn asked<'t>(&self, target: &'t str) -> ClientRequest<'t> {
+        ClientRequest { host: "sim:9001", target, deflate: self.compression.ask, ..ClientRequest::default() }
     }
 
     /// Says something: a message, whole or in fragments, or a ping.
@@ -41,18 +54,27 @@ impl Peer {
         }
         let (kind, payload) = self.message();
         book.spoke(self.number, kind, &payload);
+        let is_plain = self.compression.agreed.is_none() || self.rng.u32(..4) == 0;
+        let compressed = if is_plain { None } else { self.compression.deflate(kind, &payload) };
+        let payload = compressed.as_deref().unwrap_or(&payload);
         if self.rng.u32(..4) == 0 {
-            self.fragments(kind, &payload, &mut out);
+            self.fragments(kind, payload, &mut out, compressed.is_some());
         } else {
-            encode_masked(&mut out, kind.opcode(), &payload, self.rng.u32(..).to_be_bytes());
+            let from = out.len();
+            encode_masked(&mut out, kind.opcode(), payload, self.rng.u32(..).to_be_bytes());
+            out[from] |= if compressed.is_some() { RSV1 } else { 0 };
         }
         deeds.push(Deed::Send(out));
     }
 
     pub(super) fn message(&mut self) -> (Kind, Vec<u8>) {
         let mut text = format!("p{}:{} ", self.number, self.said);
-        let most = if self.rng.u32(..10) == 0 { self.message_max } else { self.message_max.min(200) };
-        let size = self.rng.usize(text.len().min(most - 1)..most);
+        let largest = self.limits.message_max as usize;
+        let most = if self.rng.u32(..10) == 0 { largest } else { largest.min(200) };
+        let size = self.size.unwrap_or_else(|| self.rng.usize(text.len().min(most - 1)..most));
+        while text.len() + 32 < size {
+            text.push_str(PIECES[self.rng.usize(..PIECES.len())]);
+        }
         while text.len() + 4 < size {
             text.push(['x', 'é', '"', '😀', '\n'][self.rng.usize(..5)]);
         }
@@ -61,11 +83,16 @@ impl Peer {
         (kind, text.into_bytes())
     }
 
-    pub(super) fn fragments(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
-        let (mut opcode, mut left) = (kind.opcode(), payload);
+    /// A message in fragments, some of them empty, with pings between them; of a compressed one the first says so.
+    pub(super) fn fragments(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>, is_compressed: bool) {
+        let first = out.len();
+        let mark = if is_compressed { RSV1 } else { 0 };
+        let (mut opcode, mut left, mut count) = (kind.opcode(), payload, 1);
         loop {
             let cut = self.rng.usize(..=left.len());
-            let (now, later) = if self.rng.u32(..3) == 0 { (left, &[][..]) } else { left.split_at(cut) };
+            let is_last = count == self.limits.fragments_max || self.rng.u32(..3) == 0;
+            let (now, later) = if is_last { (left, &[][..]) } else { left.split_at(cut) };
+            count += 1;
             let key = self.rng.u32(..).to_be_bytes();
             let (header, len) = encode_header(opcode, later.is_empty(), now.len() as u64, Some(key));
             let from = out.len() + len;
@@ -73,6 +100,7 @@ impl Peer {
             out.extend_from_slice(now);
             ws::mask::apply(key, &mut out[from..]);
             if later.is_empty() {
+                out[first] |= mark;
                 return;
             }
             if self.rng.u32(..4) == 0 {
@@ -80,6 +108,12 @@ impl Peer {
             }
             (opcode, left) = (Opcode::Continuation, later);
         }
+    }
+
+    /// A message that is begun and not ended.
+    pub(super) fn beginning(&mut self) -> Vec<u8> {
+        let (header, len) = encode_header(Opcode::Text, false, 0, Some([0; 4]));
+        header[..len].to_vec()
     }
 
     pub(super) fn ping(&mut self, out: &mut Vec<u8>) {
@@ -93,23 +127,6 @@ impl Peer {
         encode_body(&mut body, code, "");
         encode_masked(&mut out, Opcode::Close, &body, self.rng.u32(..).to_be_bytes());
         deeds.push(Deed::Send(out));
-    }
-
-    pub(super) fn bad_frame(&mut self, which: u8) -> Vec<u8> {
-        let key = [7; 4];
-        let mut out = Vec::new();
-        match which % 6 {
-            0 => ws::encode(&mut out, Opcode::Text, b"not masked"),
-            1 => out.extend_from_slice(&[0xC1, 0x80, 0, 0, 0, 0]),
-            2 => out.extend_from_slice(&[0x83, 0x80, 0, 0, 0, 0]),
-            3 => encode_masked(&mut out, Opcode::Text, b"half \xe2\x82", key),
-            4 => encode_masked(&mut out, Opcode::Close, b"x", key),
-            _ => {
-                let (header, len) = encode_header(Opcode::Binary, true, u64::MAX >> 1, Some(key));
-                out.extend_from_slice(&header[..len]);
-            }
-        }
-        out
     }
 
     pub(super) fn browse(&mut self, deeds: &mut Vec<Deed>) {
@@ -126,23 +143,24 @@ impl Peer {
         deeds.push(Deed::Send(out));
     }
 
-    pub(super) fn post(&mut self, deeds: &mut Vec<Deed>) {
+    pub(super) fn post(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         self.said += 1;
-        let (mut body, number, said) = (POST.to_vec(), self.number, self.said);
-        body.extend_from_slice(format!("{number}:{said} ").as_bytes());
+        let which = self.rng.usize(..CHANNELS.len());
+        let (channel, number) = (CHANNELS[which], &mut self.posted[which]);
+        *number += 1;
+        let mut body = POST.to_vec();
+        body.extend_from_slice(format!("{}:{number} ", self.number).as_bytes());
         body.resize(body.len() + self.rng.usize(..200), b'.');
+        book.posted(self.number, channel, *number, &body);
         self.requests.push_back(false);
-        let channel = ["default", "sea"][self.rng.usize(..2)];
-        let head = if self.rng.bool() {
-            let len = body.len();
-            format!("POST /publish/{channel} HTTP/1.1\r\nHost: sim\r\nContent-Length: {len}\r\n\r\n")
+        let len = body.len();
+        let framing = if self.rng.bool() {
+            format!("Content-Length: {len}\r\n\r\n")
         } else {
-            let len = body.len();
             body.extend_from_slice(b"\r\n0\r\n\r\n");
-            format!(
-                "POST /publish/{channel} HTTP/1.1\r\nHost: sim\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{len:x}\r\n"
-            )
+            format!("Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n{len:x}\r\n")
         };
+        let head = format!("POST /publish/{channel} HTTP/1.1\r\nHost: sim\r\n{framing}");
         deeds.push(Deed::Send([head.as_bytes(), &body].concat()));
     }
 }
