@@ -15,11 +15,13 @@ use super::memory_net::{MemoryNet, Wire};
 use super::response::{Answer, read_answer};
 use stentor::base::tick::{MILLI, Nanos, SECOND};
 use stentor::http::{BodyReader, HeadScan, Limits, Method, Request, Storage};
+use stentor::server::deflate::Mode;
 use stentor::server::limits::REPLY_BYTES_HARD_MAX;
 use stentor::server::{Config, DefaultService, Overflow, Worker};
 use stentor::service::builtin::Builtin;
 use stentor::service::{self, Admission, Ctx, Kind, Service};
-use stentor::ws::{Header, Opcode, Role};
+use stentor::ws::deflate::Inflater;
+use stentor::ws::{self, Header, Opcode, Role};
 
 /// Turns that a server may take until it has done what it was asked; one that takes more spins.
 const TURNS_MAX: u32 = 50_000;
@@ -76,8 +78,8 @@ fn builtin() -> Builtin {
 fn echo(mut given: Given<'_>) {
     let mut cuts = Cuts::new(given.word());
     let stream = given.rest();
-    let whole = talk(Echo, &[stream]);
-    let pieces = talk(Echo, &cuts.pieces(stream));
+    let whole = talk(Echo, Mode::Shared, &[stream]);
+    let pieces = talk(Echo, Mode::Shared, &cuts.pieces(stream));
     // What tells of turns and times tells something else each time.
     if ![&b"metrics"[..], b"stats", b"healthz"]
         .iter()
@@ -90,12 +92,14 @@ fn echo(mut given: Given<'_>) {
 /// One connection, any bytes, all services.
 fn raw(mut given: Given<'_>) {
     let mut cuts = Cuts::new(given.word());
-    talk(builtin(), &cuts.pieces(given.rest()));
+    talk(builtin(), Mode::Context, &cuts.pieces(given.rest()));
 }
 
 /// What the server says to these pieces, and whether it hung up.
-fn talk<S: Service>(service: S, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
-    let mut scene = Scene::new(service, Config::default());
+fn talk<S: Service>(service: S, mode: Mode, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let mut config = Config::default();
+    (config.deflate.mode, config.deflate.min) = (mode, 20);
+    let mut scene = Scene::new(service, config);
     let number = scene.wire.borrow_mut().connect(WIDE);
     scene.sent.push(Vec::new());
     scene.settle();
@@ -120,6 +124,9 @@ fn script(mut given: Given<'_>) {
             [usize::from(settings >> 1 & 3)],
         ..Config::default()
     };
+    config.deflate.mode =
+        [Mode::Off, Mode::Shared, Mode::Context, Mode::Shared][usize::from(settings >> 4 & 3)];
+    config.deflate.min = 20;
     if settings & 8 != 0 {
         (config.ws.frame_max, config.ws.message_max, config.ws.fragments_max) = (300, 300, 4);
     }
@@ -207,16 +214,21 @@ impl<S: Service> Scene<S> {
         }
     }
 
-    /// A peer comes; an even deed brings a handshake.
+    /// A peer comes; an even deed brings a handshake, the upper half of the paths with an offer to compress.
     fn connect(&mut self, peer: usize, deed: u8, path: u8) {
         let line = self.wire.borrow_mut().connect(WIDE);
         self.sent.push(Vec::new());
         self.peers[peer] = Some(line);
         if deed.is_multiple_of(2) {
+            let offer = match path {
+                0..128 => "",
+                128..192 => "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n",
+                192.. => "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+            };
             let path = PATHS[usize::from(path) % PATHS.len()];
             let request = format!(
                 "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                 Sec-WebSocket-Version: 13\r\n{offer}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
             );
             self.write(line, request.as_bytes());
         }
@@ -290,7 +302,7 @@ fn legal(sent: &[u8], said: &[u8]) -> bool {
         let to_head = !is_interim && heads.next().unwrap_or(false);
         match read_answer(rest, to_head) {
             Answer::Begun => return false,
-            Answer::Complete { status: 101, len, .. } => return frames(&rest[len..]),
+            Answer::Complete { status: 101, len, .. } => return frames(&rest[..len], &rest[len..]),
             Answer::Complete { status, len, keep_alive } => {
                 rest = &rest[len..];
                 assert!(
@@ -317,15 +329,27 @@ fn heads(mut sent: &[u8]) -> Vec<bool> {
     heads
 }
 
-/// A server's frames: whole ones, in order, a close frame last. Whether the last one is all there.
-fn frames(mut said: &[u8]) -> bool {
+/// A server's frames: whole ones, in order, a close frame last, compressed only where that was agreed on in the answer's
+/// `head`. Whether the last one is all there.
+fn frames(head: &[u8], mut said: &[u8]) -> bool {
+    let tells = |words: &[u8]| head.windows(words.len()).any(|window| window == words);
+    let (may_compress, keeps_context) = (tells(b"permessage-deflate"), !tells(b"server_no_context_takeover"));
+    let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+    let limits = ws::Limits { frame_max: 64 << 20, message_max: 64 << 20, fragments_max: 1 };
     while !said.is_empty() {
         let Some(header) = Header::decode(said, Role::Client).expect("our own header is legal") else {
             return false;
         };
-        assert!(header.fin && header.reserved == 0, "we send whole messages");
+        assert!(header.fin, "we send whole messages");
         let end = header.header_len + usize::try_from(header.payload_len).expect("our own frames are small");
-        let Some(payload) = said.get(header.header_len..end) else { return false };
+        let Some(mut payload) = said.get(header.header_len..end) else { return false };
+        let kind = if header.opcode == Opcode::Text { Kind::Text } else { Kind::Binary };
+        if header.reserved != 0 {
+            assert!(header.reserved == 0x40 && may_compress && !header.opcode.is_control());
+            let verdict = inflater.inflate(kind, payload, &mut out, &limits, keeps_context);
+            assert_eq!(verdict, Ok(()), "what we compress can be read");
+            payload = &out;
+        }
         match header.opcode {
             Opcode::Text => assert!(std::str::from_utf8(payload).is_ok(), "our own text is UTF-8"),
             Opcode::Close => {
