@@ -161,7 +161,7 @@ fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
         ("-s storm", "storm"),
         ("sweep --anything", "sweep"),
         ("--protocol socketio", "socketio"),
-        ("wss://localhost/", "wss"),
+        ("wss://a..b/", "certificate"),
         ("--nonsense", "--nonsense"),
         ("--threshold abort:lost==0", "known only when the run is over"),
     ] {

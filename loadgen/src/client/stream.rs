@@ -184,7 +184,7 @@ fn explain(error: &Error) -> String {
             .to_owned();
     }
     if matches!(why, Why::UnknownIssuer) {
-        return "tls: the server's certificate is signed by nobody we trust (--cacert FILE, or --tls-insecure)"
+        return "tls: the server's certificate is signed by nobody we trust (see --cacert and --tls-insecure)"
             .to_owned();
     }
     format!("tls: {error}")
