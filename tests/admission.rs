@@ -197,7 +197,10 @@ fn a_token_opens_the_door_in_each_of_its_forms() {
         b"POST /publish/news HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
     assert_eq!(server.ask(head).status, 401);
 
-    assert!(server.log().contains("upgraded"), "the log is as talkative as it can be");
+    // The log is as talkative as it can be, up to its last words.
+    server.signal("TERM");
+    wait_for("its last words", || server.log().contains("everybody has gone").then_some(()));
+    assert!(server.log().contains("upgraded"), "{}", server.log());
     assert!(!server.log().contains(SECRET), "and names no token: {}", server.log());
 }
 
@@ -383,7 +386,7 @@ fn a_listed_proxy_says_for_whom_it_speaks() {
     let (status, mut two) = open(&proxied(other, &[b'x'; 900]));
     assert_eq!(status, 101);
     echoes(&mut two);
-    assert!(server.log().contains("192.0.2.1:4660"), "logs name the client: {}", server.log());
+    wait_for("the client's name in the log", || server.log().contains("192.0.2.1:4660").then_some(()));
     // Byte by byte, and frames in the same segment as its end.
     let mut stream = server.connect();
     for byte in proxied([192, 0, 2, 3], b"") {
