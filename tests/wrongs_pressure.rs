@@ -288,7 +288,7 @@ fn rooms_by_the_thousand_long_names_and_churn_leave_nothing_behind() {
         wait_for("the rooms to be empty", || (stats(&scene)["topics"] == 0).then_some(()));
     }
     // Names that come in pairs and go, in a room that is never empty: each second one asks for a number.
-    let mut stays = scene.open("/chat/room?name=stays");
+    let stays = scene.open("/chat/room?name=stays");
     let before = Footprint::of(scene.pid()).memory;
     for pair in 0..1500 {
         let twice = [0, 1].map(|_| scene.open(&format!("/chat/room?name={name}{pair}")));
