@@ -104,6 +104,7 @@ pub fn all() -> Vec<Bar> {
         // Drawn for a turn of the loop; an echo waits for at least one.
         bar(Question::Amid, 18_000, 64, 1, Nothing, 5.0),
         bar(Question::Amid, 1000, 64, 1, Nothing, 5.0),
+        bar(Question::Flood, 2, 0, 1, Nothing, 3.0),
     ]
 }
 

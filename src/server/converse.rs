@@ -112,7 +112,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn message_timed_out(&mut self, id: ConnId) {
         let is_congested = self.is_congested();
         let Some(connection) = self.roster.get(id) else { return };
-        let is_deaf = connection.queue.bytes() > REPLY_BYTES_SOFT_MAX;
+        let is_deaf = connection.queue.weight() > REPLY_BYTES_SOFT_MAX;
         if is_deaf || (is_congested && connection.facts.publishes) {
             let later = Tick::of(self.now).after(LINGER);
             connection.deadline = later;

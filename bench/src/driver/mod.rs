@@ -15,6 +15,7 @@ mod amid;
 mod echo;
 mod fanout;
 mod fleet;
+mod flood;
 pub mod frames;
 mod handshake;
 
@@ -22,6 +23,7 @@ pub use amid::{Probe, amid};
 pub use echo::echo;
 pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};
+pub use flood::{Flooder, flood};
 pub use handshake::{HANDSHAKES_AT_ONCE, handshake};
 
 /// How long nothing at all may come before we call the rest lost.
