@@ -100,6 +100,31 @@ fn a_peer_that_shuts_its_window_and_then_resets_is_forgotten() {
 }
 
 #[test]
+fn the_smallest_publications_are_as_bounded_for_a_slow_subscriber_as_large_ones() {
+    let scene = Scene::start(&["--ping-interval", "0", "--stall-timeout", "0"]);
+    let mut slow: Vec<Peer> = (0..40).map(|_| Peer::open(narrow(&scene), "/broadcast/small")).collect();
+    let mut publisher = scene.open("/broadcast/small?self=0");
+    let large = [7; 60_000];
+    wait_for("each to be owed something", || {
+        publisher.send(BINARY, &large);
+        assert!(publisher.settle().is_empty());
+        (stats(&scene)["queued"].as_u64() >= Some(40)).then_some(())
+    });
+    let before = Footprint::of(scene.pid()).memory;
+    for _ in 0..20_000 {
+        // One at a time: what comes together would wait as one frame.
+        publisher.send(TEXT, b"");
+        publisher.settle();
+    }
+    let grown = Footprint::of(scene.pid()).memory.saturating_sub(before);
+    eprintln!("20 000 empty publications for 40 who do not read: {} KiB more", grown >> 10);
+    assert!(grown < 40 * (256 << 10), "{grown} bytes for 40 queues of 256 KiB that were half full");
+    slow.drain(..).for_each(|peer| reset(peer.stream));
+    publisher.close();
+    scene.aftermath();
+}
+
+#[test]
 fn a_huge_message_read_a_byte_at_a_time_arrives_whole_and_delays_nobody() {
     let scene = Scene::start(&["--message-max", "4mi", "--queue-max", "8mi", "--ping-interval", "0"]);
     let mut slow = Peer::open(narrow(&scene), "/broadcast/huge");

@@ -176,8 +176,8 @@ fn a_log_that_nobody_reads_does_not_stop_the_loop_and_what_is_lost_is_counted() 
     server.echoes();
     assert_eq!(server.ends().code(), Some(0));
     // What had been taken stands there in whole lines.
-    let first = BufReader::new(stderr).lines().next().expect("the first line").expect("it is UTF-8");
-    assert!(first.contains("listening on"), "{first}");
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("listening on")), "it was said before the pipe was full");
 }
 
 #[test]

@@ -108,6 +108,7 @@ pub fn all() -> Vec<Bar> {
         bar(Question::Amid, 1000, 64, 1, Nothing, 5.0),
         bar(Question::Deflate, 10_000, 1024, 1, Plain, 1.15),
         bar(Question::Deflate, 1000, 1024, 1, Plain, 1.15),
+        bar(Question::Flood, 2, 0, 1, Nothing, 3.0),
     ]
 }
 

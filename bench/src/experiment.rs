@@ -32,12 +32,14 @@ pub enum Question {
     Amid,
     /// Processor time per delivery of JSON, plain and compressed.
     Deflate,
+    /// How much longer an echo takes beside a peer that floods.
+    Flood,
 }
 
 impl Question {
     /// All of them, in the order they are asked.
-    pub const ALL: [Self; 6] =
-        [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid, Self::Deflate];
+    pub const ALL: [Self; 7] =
+        [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid, Self::Deflate, Self::Flood];
 
     /// What a result is counted in.
     pub const fn unit(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Question {
             Self::Handshake => "µs per handshake",
             Self::Idle => "bytes per connection",
             Self::Amid => "ms, 99.9 % of echoes amid publications",
+            Self::Flood => "times calm, 99 % of echoes beside one that floods",
         }
     }
 }
@@ -82,6 +85,7 @@ impl fmt::Display for Cell {
             Question::Amid => write!(f, "{clients}"),
             Question::Deflate if self.deflate => write!(f, "{clients} × {size}B compressed"),
             Question::Deflate => write!(f, "{clients} × {size}B plain"),
+            Question::Flood => write!(f, "one probe, one flood"),
         }
     }
 }
@@ -190,6 +194,7 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         (Question::Idle, Scale::Full) => vec![session(18_000, &[(0, 1)])],
         (Question::Idle, Scale::Quick) => vec![session(2000, &[(0, 1)])],
         (Question::Idle, Scale::Clients(clients)) => vec![session(clients, &[(0, 1)])],
+        (Question::Flood, _) => vec![session(2, &[(0, 1)])],
         (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
         (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
         (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],
@@ -266,6 +271,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Idle => idle(session, contestant.trust, &running, &mut found),
         Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
         Question::Deflate => deflate(plan, session, &running, &mut found),
+        Question::Flood => flood(plan, &running, &mut found),
     };
     if let Err(failure) = outcome {
         found.push(Err(failure.to_string()));
@@ -285,9 +291,12 @@ fn messages(
     for cell in &session.cells {
         let mut measure = |duration| match session.question {
             Question::Echo => driver::echo(&mut fleet, cell.size_bytes, cell.width, duration),
-            Question::Fanout | Question::Handshake | Question::Idle | Question::Amid | Question::Deflate => {
-                driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration)
-            }
+            Question::Fanout
+            | Question::Handshake
+            | Question::Idle
+            | Question::Amid
+            | Question::Deflate
+            | Question::Flood => driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration),
         };
         if found.is_empty() {
             measure(plan.duration / 4)?;
@@ -330,9 +339,7 @@ fn amid(
     let mut probe = driver::Probe::connect(running.address())?;
     driver::amid(&mut fleet, &mut probe, plan.duration / 4)?;
     let mut waits = driver::amid(&mut fleet, &mut probe, plan.duration)?;
-    waits.sort_unstable();
-    let worst = waits.get((waits.len() * 999).div_ceil(1000).saturating_sub(1));
-    let value = worst.map(|wait| (wait.as_secs_f64() * 1e3, None));
+    let value = quantile(&mut waits, 999).map(|wait| (wait.as_secs_f64() * 1e3, None));
     found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
     Ok(())
 }
@@ -346,6 +353,24 @@ fn deflate(plan: &Plan, session: &Session, running: &Running, found: &mut Vec<Fo
         found.push(Ok(per_operation(running, || squeeze.fanout(plan.duration))?));
     }
     Ok(())
+}
+
+/// Seen from outside, too: the wall time that one of a hundred echoes exceeded, with the flood over without it.
+fn flood(plan: &Plan, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
+    let mut probe = driver::Probe::connect(running.address())?;
+    let mut flooder = driver::Flooder::connect(running.address())?;
+    driver::flood(&mut probe, &mut flooder, plan.duration / 4)?;
+    let [calm, flooded] = driver::flood(&mut probe, &mut flooder, plan.duration)?
+        .map(|mut waits| quantile(&mut waits, 990).map(|wait| wait.as_secs_f64() * 1e6));
+    let value = calm.zip(flooded).map(|(calm, flooded)| (flooded / calm, Some(flooded)));
+    found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
+    Ok(())
+}
+
+/// What all but so many thousandths of `waits` stayed within.
+fn quantile(waits: &mut [Duration], thousandths: usize) -> Option<Duration> {
+    waits.sort_unstable();
+    waits.get((waits.len() * thousandths).div_ceil(1000).saturating_sub(1)).copied()
 }
 
 fn per_operation(

@@ -104,7 +104,7 @@ fn entry(findings: &[Finding], cell: &Cell, server: &str) -> String {
 fn comparable(question: Question) -> bool {
     match question {
         Question::Fanout | Question::Echo | Question::Handshake => true,
-        Question::Idle | Question::Amid | Question::Deflate => false,
+        Question::Idle | Question::Amid | Question::Deflate | Question::Flood => false,
     }
 }
 

@@ -72,7 +72,7 @@ impl Pool {
         }
     }
 
-    /// Frees what lay idle since the last call, [`TRIMMED_MAX`] buffers at most: called once a second, a burst is
+    /// Frees what lay idle since the last call, a thousand buffers at most: called once a second, a burst is
     /// forgotten a few seconds later.
     pub fn trim(&mut self) {
         let keep = self.kept_bytes - self.idle_bytes.min(self.kept_bytes);

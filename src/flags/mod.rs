@@ -68,7 +68,7 @@ pub(crate) struct Options {
     /// Time without progress in writing after which a peer is given up; 0 is off.
     #[arg(long, env = "STENTOR_STALL_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = time)]
     stall_timeout: Nanos,
-    /// Bytes of publications queued for one peer before --overflow decides.
+    /// Bytes of publications queued for one peer, 128 more for each frame, before --overflow decides.
     #[arg(long, env = "STENTOR_QUEUE_MAX", value_name = "BYTES", default_value = "256ki", value_parser = bytes)]
     queue_max: u64,
     /// What happens to a subscriber that is too slow.

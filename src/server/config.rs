@@ -46,7 +46,7 @@ pub struct Config {
     pub close_timeout: Nanos,
     /// Time without any progress in writing, in nanoseconds, after which a peer is given up; 0 is off.
     pub stall_timeout: Nanos,
-    /// Publications queued for one peer, in bytes, before the policy decides.
+    /// Publications queued for one peer, in bytes of memory (128 a frame beside its own), before the policy decides.
     pub queue_max: usize,
     /// What happens to a peer that is too slow for its channel.
     pub overflow: Overflow,

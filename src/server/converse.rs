@@ -58,6 +58,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             Halt::Reset => self.doom(id, Departure::Reset),
             Halt::Closed(code) => self.heard_close(id, code),
             Halt::Broken(violation) => {
+                // Also where the decoder has not found it: nothing of the window is needed any more.
+                *cursor = Cursor::behind(bytes.len());
                 self.metrics.refusals.count("violation", violation.label());
                 tracing::debug!(connection = id.serial, %violation, "a peer broke the protocol");
                 let code = violation.close_code();
@@ -88,11 +90,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Ok(Some(Event::Compressed { kind, payload })) => {
                     match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &config.ws) {
                         Ok(inflated) => (kind, inflated),
-                        Err(violation) => {
-                            // As the decoder does it: nothing of the window is needed any more.
-                            *cursor = Cursor::behind(bytes.len());
-                            return Halt::Broken(violation);
-                        }
+                        Err(violation) => return Halt::Broken(violation),
                     }
                 }
                 // Any byte is a sign of life; a pong says nothing more.
@@ -158,7 +156,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn message_timed_out(&mut self, id: ConnId) {
         let is_congested = self.is_congested();
         let Some(connection) = self.roster.get(id) else { return };
-        let is_deaf = connection.queue.bytes() > REPLY_BYTES_SOFT_MAX;
+        let is_deaf = connection.queue.weight() > REPLY_BYTES_SOFT_MAX;
         if is_deaf || (is_congested && connection.facts.publishes) {
             let later = Tick::of(self.now).after(LINGER);
             connection.deadline = later;

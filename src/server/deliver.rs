@@ -125,7 +125,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             BROKEN => self.doom(id, Departure::Reset),
             n => {
                 let queued_max = REPLY_BYTES_HARD_MAX + self.config.ws.message_max as usize;
-                if connection.queue.bytes() + bytes.len() > queued_max {
+                if connection.queue.weight() + bytes.len() > queued_max {
                     return self.doom(id, Departure::SlowConsumer);
                 }
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);
@@ -279,7 +279,7 @@ fn queue<K>(
     hub: &mut Hub,
     now: Nanos,
 ) -> bool {
-    let verdict = judge(config.overflow, connection.queue.bytes(), frame.len() - gone, config.queue_max);
+    let verdict = judge(config.overflow, connection.queue.weight(), frame.len() - gone, config.queue_max);
     let missed = &mut connection.missed;
     match verdict {
         Verdict::Queue if gone == 0 && is_made(Mutation::Overtaken) => {

@@ -52,6 +52,10 @@ pub const DELIVERY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// frames waiting for one peer are rare, and one call of 64 is already cheap per frame.)
 pub const SLICES_MAX: usize = 64;
 
+/// What a frame that waits weighs beside its bytes: its place in the queue, and for a reply its allocations. Without
+/// it, 256 KiB of the smallest publications would be ten times as much memory.
+pub const FRAME_WEIGHT_BYTES: usize = 128;
+
 /// Replies queued for one peer, in bytes: beyond, nothing more is read from it until half has gone.
 /// (`stentor_readers_paused_total`)
 pub const REPLY_BYTES_SOFT_MAX: usize = 64 * 1024;

@@ -80,7 +80,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if connection.stage == Stage::Doomed {
             return;
         }
-        if connection.queue.bytes() > REPLY_BYTES_SOFT_MAX && connection.stage == Stage::Open {
+        if connection.queue.weight() > REPLY_BYTES_SOFT_MAX && connection.stage == Stage::Open {
             // `flush` lists it again when half of it has gone.
             self.metrics.readers_paused += 1;
             return;

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use super::limits::FRAME_WEIGHT_BYTES;
 use crate::base::mutation::{Mutation, is_made};
 use crate::hub::frame::Frame;
 
@@ -70,6 +71,14 @@ impl SendQueue {
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes as usize
+    }
+
+    /// What waits, in bytes of memory: those of the frames, and what each weighs beside them, so that a queue of the
+    /// smallest frames is as bounded as one of large ones. 0 exactly when nothing waits.
+    #[inline]
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.bytes() + self.len() * FRAME_WEIGHT_BYTES
     }
 
     /// Frames that wait.
@@ -181,6 +190,7 @@ mod tests {
         queue.push_urgent(Frame::reply(b"Q"));
         assert_eq!(waiting(&queue), b"aaQbb");
         assert_eq!((queue.bytes(), queue.len()), (5, 3));
+        assert_eq!(queue.weight(), 5 + 3 * FRAME_WEIGHT_BYTES);
     }
 
     #[test]

@@ -48,6 +48,21 @@ impl Probe {
         Ok(Self { stream, question, answer, come: 0, asked: None, rests_until, waits: Vec::new() })
     }
 
+    /// Asks for `duration`, with `meanwhile` done between two looks; returns how long each answer took.
+    pub(super) fn watch(
+        &mut self,
+        duration: Duration,
+        mut meanwhile: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<Vec<Duration>, Failure> {
+        self.waits.clear();
+        let began = Instant::now();
+        while began.elapsed() < duration {
+            meanwhile()?;
+            self.poll()?;
+        }
+        Ok(std::mem::take(&mut self.waits))
+    }
+
     /// Takes the answer if it is there, asks again if it is time.
     fn poll(&mut self) -> Result<(), Failure> {
         match self.asked {

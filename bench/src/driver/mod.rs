@@ -16,6 +16,7 @@ mod deflate;
 mod echo;
 mod fanout;
 mod fleet;
+mod flood;
 pub mod frames;
 mod handshake;
 
@@ -24,6 +25,7 @@ pub use deflate::Squeeze;
 pub use echo::echo;
 pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};
+pub use flood::{Flooder, flood};
 pub use handshake::{HANDSHAKES_AT_ONCE, handshake};
 
 /// How long nothing at all may come before we call the rest lost.
