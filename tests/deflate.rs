@@ -8,10 +8,12 @@
 mod common;
 
 use common::deflated::{Deflated, Heard, offer_to};
-use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Server, TEXT, encode, wait_for};
+use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Response, Server, TEXT, encode, wait_for};
 use flate2::{Compress, Compression, FlushCompress};
 use std::io::Write;
-use stentor::service::{Admission, Ctx, Kind, Request, Service};
+use stentor::server::Config;
+use stentor::server::deflate::Mode;
+use stentor::service::{Admission, Ctx, Kind, Request, Service, TopicId};
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -407,6 +409,70 @@ fn idle_peers_hold_nothing_and_busy_ones_what_was_reserved() {
     assert!(grown < reserved + (8 << 10), "{grown} KiB are held, {reserved} reserved");
 }
 
+/// A server of our own in this process; it ends with the test program. Returns where it listens.
+fn serve(
+    service: impl Service + Send + 'static,
+    change: impl FnOnce(&mut Config) + Send + 'static,
+) -> String {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let builder = stentor::server::Server::builder().listen("127.0.0.1:0".parse().expect("an address"));
+        let server = builder.configure(change).service(service).bind().expect("it binds");
+        tell.send(server.addresses()[0].to_string()).expect("the test waits");
+        server.run()
+    });
+    told.recv().expect("it says where it listens")
+}
+
+fn open(address: &str, offer: &str) -> Deflated {
+    let stream = std::net::TcpStream::connect(address).expect("it accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let (peer, response) = offer_to(stream, "/", offer);
+    Deflated::with(peer, response.header("sec-websocket-extensions").expect("agreed").to_owned())
+}
+
+/// Everybody in a topic of its own; who speaks is heard in all of them.
+struct Rooms(Vec<TopicId>);
+
+impl Service for Rooms {
+    fn admit(&self, request: &Request<'_>) -> Admission<'_> {
+        if request.path.is_empty() { Admission::accept(0) } else { Admission::NotFound }
+    }
+
+    fn opened(&mut self, ctx: &mut Ctx<'_>, _: &Request<'_>) {
+        self.0.push(ctx.join(&format!("room {}", self.0.len())));
+    }
+
+    fn message(&mut self, ctx: &mut Ctx<'_>, kind: Kind, payload: &[u8]) {
+        for room in &self.0 {
+            ctx.publish(*room, kind, payload);
+        }
+    }
+}
+
+#[test]
+fn many_publications_at_once_are_compressed_over_several_turns() {
+    const ROOMS: usize = 60;
+    let address = serve(Rooms(Vec::new()), |config| config.deflate.mode = Mode::Shared);
+    let mut peers: Vec<Deflated> = (0..ROOMS).map(|_| open(&address, OFFER)).collect();
+    let turns = || {
+        let mut stream = std::net::TcpStream::connect(&address).expect("it accepts");
+        stream.write_all(b"GET /stats HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
+        let stats = Response::read(&mut stream, false);
+        let stats: serde_json::Value = serde_json::from_slice(&stats.body).expect("JSON");
+        stats["turns_total"].as_u64().expect("a number")
+    };
+    let before = turns();
+    let said = json(60_000, 1);
+    peers[0].send(TEXT, &said);
+    for peer in &mut peers {
+        let heard = peer.read();
+        assert!(heard.is_compressed && heard.payload == said);
+    }
+    let spent = turns() - before;
+    assert!(spent > ROOMS as u64 * 60_000 / (256 << 10), "3.6 MB were compressed in {spent} turns");
+}
+
 /// Answers, publishes, or does both.
 struct Mixed;
 
@@ -434,31 +500,12 @@ impl Service for Mixed {
 
 #[test]
 fn replies_and_publications_may_take_turns_in_one_window() {
-    let (tell, told) = std::sync::mpsc::channel();
-    // The thread ends with the test program.
-    std::thread::spawn(move || {
-        let server = stentor::server::Server::builder()
-            .listen("127.0.0.1:0".parse().expect("an address"))
-            .configure(|config| {
-                config.deflate.mode = stentor::server::deflate::Mode::Context;
-                config.deflate.min = 64;
-                config.ping_interval = 0;
-            })
-            .service(Mixed)
-            .bind()
-            .expect("it binds");
-        tell.send(server.addresses()[0].to_string()).expect("the test waits");
-        server.run()
+    let address = serve(Mixed, |config| {
+        config.deflate.mode = Mode::Context;
+        config.deflate.min = 64;
     });
-    let address = told.recv().expect("it says where it listens");
-    let open = |offer: &str| {
-        let stream = std::net::TcpStream::connect(&address).expect("it accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let (peer, response) = offer_to(stream, "/", offer);
-        Deflated::with(peer, response.header("sec-websocket-extensions").expect("agreed").to_owned())
-    };
-    let mut wide = open(OFFER);
-    let mut narrow = open("permessage-deflate; server_max_window_bits=9");
+    let mut wide = open(&address, OFFER);
+    let mut narrow = open(&address, "permessage-deflate; server_max_window_bits=9");
     let letters = b"rrppbrbprbbrpprrrbpbrrpb";
     for (round, letter) in letters.iter().cycle().take(200).enumerate() {
         let mut said = vec![*letter];

@@ -390,6 +390,20 @@ fn stats_and_metrics_count() {
     wait_for("the numbers to move", || (open(&server) != before).then_some(()));
 }
 
+/// Bytes behind a HEAD that are no request are refused with a text: nobody asked to be spared it.
+#[test]
+fn what_is_refused_behind_a_head_has_its_body() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n").expect("the server reads");
+    assert_eq!(Response::read(&mut stream, true).status, 200);
+    let refusal = Response::read(&mut stream, false);
+    assert_eq!(
+        (refusal.status, refusal.text()),
+        (400, "missing Host header: HTTP/1.1 requires exactly one\n")
+    );
+}
+
 #[test]
 fn whom_the_chat_has_closed_nobody_hears_any_more() {
     let server = Server::start(&[]);

@@ -11,6 +11,7 @@ mod common;
 
 use common::aftermath::{Footprint, MEMORY_SLACK, Scene, all_that_comes, ends, opens, refusal};
 use common::{BINARY, GOOD, Peer, Response, Server, upgrade_with};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -336,6 +337,54 @@ fn a_client_that_has_said_its_last_word_hears_every_answer() {
     assert!(answers.ends_with(&format!("{{\"channel\":\"{}\",\"subscribers\":0}}", count - 1)));
     drop(stream);
     scene.aftermath();
+}
+
+#[test]
+fn what_is_torn_behind_requests_costs_no_answer() {
+    // 6 MB of answers, which no socket buffers, to one who begins to read when all has been said; and then an empty line
+    // or half a request, which is nothing to be answered.
+    let scene = Scene::start(&[]);
+    let page = scene.get("/assets/chat.js").body.len();
+    let count = 6_000_000 / page;
+    let requests = b"GET /assets/chat.js HTTP/1.1\r\nHost: test\r\n\r\n".repeat(count);
+    for torn in
+        ["", "\r\n", "GET /assets/ch", "POST /publish/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"]
+    {
+        let mut stream = narrow(&scene);
+        let mut writer = stream.try_clone().expect("a second handle");
+        let all = [requests.as_slice(), torn.as_bytes()].concat();
+        let writing = std::thread::spawn(move || {
+            writer.write_all(&all).expect("it is read");
+            writer.shutdown(std::net::Shutdown::Write).expect("it can be");
+        });
+        let paused = wait_for_a_pause(&scene);
+        assert!(paused, "the answers are more than the sockets hold");
+        let answers = rest_of(&mut stream);
+        writing.join().expect("all was written");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK\r\n").count(), count, "{torn:?}");
+    }
+    scene.aftermath();
+}
+
+/// A connection that takes in as little at a time as the system allows.
+fn narrow(server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&server.address().into()).expect("the server accepts");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout can be set");
+    stream
+}
+
+/// Waits until the server has given up reading from somebody who does not read.
+fn wait_for_a_pause(server: &Server) -> bool {
+    common::wait_for("the server to wait for a reader", || {
+        let metrics = server.get("/metrics");
+        let mut lines = metrics.text().lines();
+        lines
+            .any(|line| line.starts_with("stentor_readers_paused_total ") && !line.ends_with(" 0"))
+            .then_some(true)
+    })
 }
 
 #[test]

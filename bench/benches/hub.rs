@@ -2,10 +2,13 @@
 //!
 //! A `send` of 64 bytes takes the kernel two to four microseconds; what stands here comes on top of every one.
 
+use bench::driver::frames;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use stentor::base::id::ConnId;
 use stentor::hub::Hub;
+use stentor::hub::compressors::Compressors;
 use stentor::hub::delivery::Step;
+use stentor::hub::dialect::Dialect;
 use stentor::hub::topics::TopicId;
 use stentor::ws::Kind;
 
@@ -81,5 +84,24 @@ fn comings_and_goings(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, publications, comings_and_goings);
+/// Once for a publication and window, however many hear it.
+fn compression(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hub/compress JSON");
+    for size in [1 << 10, 16 << 10, 64 << 10] {
+        let frame = frames::plain(&frames::json(size));
+        group.throughput(Throughput::Bytes(size as u64));
+        for dialect in Dialect::DEFLATED {
+            let (mut compressors, mut out) = (Compressors::new(0), Vec::new());
+            group.bench_function(BenchmarkId::new(format!("{dialect:?}"), size), |b| {
+                b.iter(|| {
+                    out.clear();
+                    compressors.append(dialect, &frame, &mut out)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, publications, comings_and_goings, compression);
 criterion_main!(benches);

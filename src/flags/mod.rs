@@ -3,10 +3,12 @@
 //! Every flag has an environment variable. What belongs together in the help has a file of its own, with its flags,
 //! its part of [`Config`] and the lines by which `--check` prints it.
 //!
-//! Invariant: what `--check` prints are flags that bring about the same settings.
+//! Invariant: what `--check` prints are flags that bring about the same settings, secrets left out.
 
+mod admission;
 mod deflate;
 mod process;
+mod tls;
 mod units;
 
 use clap::{Parser, ValueEnum};
@@ -28,6 +30,8 @@ pub(crate) struct Options {
         env = "STENTOR_LISTEN",
         value_name = "ADDRESS",
         default_value = "127.0.0.1:9001",
+        // Who asks for TLS alone does not get a port without it.
+        default_value_if("tls_listen", clap::builder::ArgPredicate::IsPresent, None),
         value_delimiter = ','
     )]
     listen: Vec<Address>,
@@ -86,6 +90,10 @@ pub(crate) struct Options {
     /// Checks the settings, prints their effective values and exits.
     #[arg(long)]
     pub(crate) check: bool,
+    #[command(flatten)]
+    admission: admission::AdmissionFlags,
+    #[command(flatten)]
+    tls: tls::TlsOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -143,6 +151,8 @@ impl Options {
         config.ws.fragments_max = self.fragments_max;
         self.process.apply(&mut config);
         self.deflate.apply(&mut config);
+        self.admission.apply(&mut config);
+        self.tls.apply(&mut config);
         config
     }
 }
@@ -168,6 +178,8 @@ pub(crate) fn effective(config: &Config) -> String {
     ]);
     lines.extend(process::effective(config));
     lines.extend(deflate::effective(config));
+    lines.extend(admission::effective(config));
+    lines.extend(tls::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }
 

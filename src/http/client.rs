@@ -52,6 +52,10 @@ impl<'h, 'b> Response<'h, 'b> {
             Err(error) => return Err(Malformed(words(error))),
         }
         let status = Status(parsed.code.unwrap_or_default());
+        // RFC 9110 §15: the first digit is the class, and there is no class 0.
+        if status.code() < 100 {
+            return Err(Malformed("its status is below 100"));
+        }
         let headers: &'h [httparse::Header<'b>] = parsed.headers;
         let body = body(status, headers)?;
         let lists = |element: &[u8]| {
@@ -143,6 +147,7 @@ mod tests {
     fn malformed_heads_say_what_is_wrong() {
         for (head, words) in [
             ("HTTP/1.1 2x0 OK\r\n\r\n", "status"),
+            ("HTTP/1.1 050 OK\r\n\r\n", "status"),
             ("SSH-2.0-OpenSSH\r\n\r\n", "HTTP"),
             ("HTTP/1.1 200 OK\r\nA b\r\n\r\n", "name"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "ambiguous"),

@@ -14,16 +14,21 @@
 //! - Every state here is bounded, and results do not depend on how the stream was cut.
 //! - No byte of a peer can end a header line that we send.
 
+pub mod barred;
 pub mod body;
 pub mod client;
 mod host;
+pub mod origin;
 pub mod query;
 pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod token;
 
+pub use barred::Barred;
 pub use body::{BodyLength, BodyReader};
+pub use origin::Origins;
 pub use refusal::Refusal;
 pub use request::{Method, Request, Storage};
 pub use response::{Response, Status};

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::barred::{Barred, RETRY_LATER};
 use super::response::{Response, Status};
 
 /// Why a request is refused. The text (`Display`) is one line without a full stop.
@@ -76,6 +77,8 @@ pub enum Refusal {
         /// The value of the `Allow` field, such as `GET, HEAD`.
         allow: &'static str,
     },
+    /// The peer may not come in.
+    Barred(Barred),
     /// The server is at its bound of connections or is shutting down.
     Unavailable,
 }
@@ -95,6 +98,7 @@ impl Refusal {
             Self::HeadTimeout | Self::BodyTimeout => Status::REQUEST_TIMEOUT,
             Self::PathUnknown => Status::NOT_FOUND,
             Self::MethodNotAllowed { .. } => Status::METHOD_NOT_ALLOWED,
+            Self::Barred(why) => why.status(),
             Self::Unavailable => Status::SERVICE_UNAVAILABLE,
             Self::RequestLineMalformed
             | Self::TargetMalformed
@@ -131,6 +135,12 @@ impl Refusal {
         let mut response = Response::new(self.status()).body("text/plain; charset=utf-8", text.as_bytes());
         if let Self::MethodNotAllowed { allow } = self {
             response = response.header("Allow", allow);
+        } else if let Self::Barred(why) = self
+            && let Some((name, value)) = why.field()
+        {
+            response = response.header(name, value);
+        } else if self == Self::Unavailable {
+            response = response.header(RETRY_LATER.0, RETRY_LATER.1);
         }
         response.encode(out, head_only, false);
     }
@@ -185,6 +195,7 @@ impl Refusal {
             Self::PathUnknown => ("path_unknown", "nothing is served at this path"),
             Self::PathMalformed => ("path_malformed", "malformed path or parameter in the request target"),
             Self::MethodNotAllowed { .. } => ("method_not_allowed", "method not allowed here"),
+            Self::Barred(why) => why.words(),
             Self::Unavailable => ("unavailable", "the server takes no new connections at the moment"),
         }
     }

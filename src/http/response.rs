@@ -23,6 +23,7 @@ impl Status {
     pub const OK: Self = Self(200);
     pub const NO_CONTENT: Self = Self(204);
     pub const BAD_REQUEST: Self = Self(400);
+    pub const UNAUTHORIZED: Self = Self(401);
     pub const FORBIDDEN: Self = Self(403);
     pub const NOT_FOUND: Self = Self(404);
     pub const METHOD_NOT_ALLOWED: Self = Self(405);

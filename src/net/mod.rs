@@ -10,12 +10,17 @@
 //!   given has filled it, and a writable edge will follow.
 //! - Events may be spurious, and may name connections that are gone.
 
+pub mod identity;
 pub mod limits;
 pub mod os;
+pub mod proxy;
 pub mod signals;
 pub mod socket;
+pub mod tls;
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::ConnId;
@@ -49,10 +54,14 @@ pub trait Net {
     /// now; others (`ECONNABORTED` …) concern only the peer that was to be accepted.
     fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<Self::Socket>;
 
+    /// Whom `socket` is connected to, as far as is known now.
+    fn peer(&self, socket: &Self::Socket) -> Peer;
+
     /// Reads into `into`; `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there; any other ends the connection.
+    /// `WouldBlock` when nothing is there; any other ends the connection. One that holds a [`proxy::Wrong`] says what the
+    /// peer did wrong before its first byte.
     fn recv(&mut self, socket: &mut Self::Socket, into: &mut [u8]) -> io::Result<usize>;
 
     /// Writes from `bytes`, as much as the socket takes.
@@ -67,11 +76,34 @@ pub trait Net {
     /// As [`send`](Self::send).
     fn send_vectored(&mut self, socket: &mut Self::Socket, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether the stream has ended behind what the last `recv` gave, although no event will say so: the next `recv`
+    /// says how. A kernel's socket never does this; one that carries its own protocol may.
+    fn has_ended(&self, _: &Self::Socket) -> bool {
+        false
+    }
+
+    /// At a writable edge with nothing to send: writes what the socket itself still holds.
+    ///
+    /// # Errors
+    /// Any ends the connection.
+    fn flush(&mut self, _: &mut Self::Socket) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Says that nothing more will be written (FIN); reading goes on.
     fn finish(&mut self, socket: &mut Self::Socket);
 
     /// Closes the socket; what was written and not yet sent still goes out.
     fn close(&mut self, socket: Self::Socket);
+
+    /// Reads again what was read from files at the start; those who are connected notice nothing. Says what was read,
+    /// if there was anything.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with them; what was in use stays in use.
+    fn reload(&mut self) -> Result<Option<String>, String> {
+        Ok(None)
+    }
 
     /// Closes all listeners: whoever knocks now is refused by the system.
     fn stop_listening(&mut self);
@@ -95,6 +127,30 @@ pub enum Ready {
     },
     /// The process was told something.
     Signal(Signal),
+}
+
+/// Whom a socket is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A client with this address; behind a proxy, the address that the proxy told.
+    Ip(SocketAddr),
+    /// A client on this machine, or on the proxy's, through a Unix socket.
+    Local,
+    /// A proxy that has not yet said for whom it speaks; it will be known when bytes have been received.
+    Awaited,
+    /// The system does not say: the peer is gone already.
+    Unknown,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Local => f.write_str("unix"),
+            Self::Awaited => f.write_str("proxy"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// What a signal asks of the server.

@@ -6,17 +6,22 @@
 //! Invariant: tokens from `TOKEN_LISTENER` up are listeners, `TOKEN_SIGNAL` is the signal pipe, all others
 //! are the bits of a [`ConnId`].
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::identity::Identity;
+use super::proxy::{Claim, Proxies, ProxyHeader};
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
-use super::{Net, Ready};
+use super::tls::{SCRATCH_BYTES, TlsSocket};
+use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 
@@ -33,15 +38,35 @@ pub struct OsNet {
     listeners: Vec<Listener>,
     signals: Option<SignalSource>,
     random: fastrand::Rng,
+    /// The permissions of the files of Unix sockets.
+    unix_mode: u32,
+    /// Who must tell for whom it speaks.
+    proxies: Proxies,
+    /// Connections of proxies, by descriptor.
+    introductions: HashMap<RawFd, Introduction>,
+    identity: Option<Identity>,
+    /// Where records are read to; empty without TLS.
+    scratch: Vec<u8>,
 }
 
-/// A connected socket of either kind, eight bytes.
+/// How far a proxy has come in saying for whom it speaks.
+enum Introduction {
+    Arriving(Box<ProxyHeader>),
+    Made(Peer),
+}
+
+/// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
+pub const UNIX_MODE: u32 = 0o600;
+
+/// A connected socket of any kind, sixteen bytes.
 #[derive(Debug)]
 pub enum OsSocket {
     /// TCP over IPv4 or IPv6.
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsSocket>),
 }
 
 impl OsNet {
@@ -56,7 +81,24 @@ impl OsNet {
             listeners: Vec::new(),
             signals: None,
             random: fastrand::Rng::new(),
+            unix_mode: UNIX_MODE,
+            proxies: Proxies::default(),
+            introductions: HashMap::new(),
+            identity: None,
+            scratch: Vec::new(),
         })
+    }
+
+    /// Gives the files of Unix sockets that are listened on from now on these permissions.
+    #[must_use]
+    pub fn with_unix_mode(self, unix_mode: u32) -> Self {
+        Self { unix_mode, ..self }
+    }
+
+    /// Has connections of these proxies begin with a [`ProxyHeader`].
+    #[must_use]
+    pub fn with_proxies(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
     }
 
     /// Listens on `address` and returns the address that was bound (its port, if 0 was asked for).
@@ -74,13 +116,34 @@ impl OsNet {
                 (Listener::Tcp(listener), Address::Tcp(bound))
             }
             Address::Unix(path) => {
-                let mut listener = listen_unix(path)?;
+                let mut listener = listen_unix(path, self.unix_mode, backlog)?;
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 (Listener::Unix(listener, path.clone()), address.clone())
             }
         };
         self.listeners.push(listener);
         Ok(bound)
+    }
+
+    /// Listens on `address` for those who speak TLS, as [`listen`](Self::listen) does for those who do not. They are
+    /// shown the certificate of `identity`, which all such listeners share.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_tls(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
+        let bound = self.listen(address, backlog)?;
+        match self.listeners.pop() {
+            Some(Listener::Tcp(listener)) => self.listeners.push(Listener::Tls(listener)),
+            Some(other) => self.listeners.push(other),
+            None => {}
+        }
+        Ok(bound)
+    }
+
+    /// Who we are to those who speak TLS, from now on.
+    pub fn identify(&mut self, identity: Identity) {
+        self.identity = Some(identity);
+        self.scratch = vec![0; SCRATCH_BYTES];
     }
 
     /// Has SIGTERM, SIGINT and SIGHUP arrive as [`Ready::Signal`].
@@ -90,6 +153,53 @@ impl OsNet {
     pub fn watch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(SignalSource::new(self.poll.registry(), Token(TOKEN_SIGNAL as usize))?);
         Ok(())
+    }
+}
+
+impl OsNet {
+    /// Reads what a proxy says first. Returns false if it ended the stream instead of saying it all.
+    fn is_introduced(&mut self, socket: &mut OsSocket) -> io::Result<bool> {
+        let Some(introduction) = self.introductions.get_mut(&socket.descriptor()) else { return Ok(true) };
+        let Introduction::Arriving(header) = introduction else { return Ok(true) };
+        loop {
+            // From the stream itself, also where TLS is to follow.
+            let n = match socket {
+                OsSocket::Tcp(stream) => stream.read(header.room())?,
+                OsSocket::Unix(stream) => stream.read(header.room())?,
+                OsSocket::Tls(tls) => tls.stream().read(header.room())?,
+            };
+            if n == 0 {
+                return Ok(false);
+            }
+            let claim = header.fill(n).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
+            let peer = match claim {
+                None => continue,
+                Some(Claim::Client(address)) => Peer::Ip(address),
+                Some(Claim::LocalClient) => Peer::Local,
+                Some(Claim::Itself) => socket.peer(),
+            };
+            *introduction = Introduction::Made(peer);
+            return Ok(true);
+        }
+    }
+}
+
+impl OsSocket {
+    fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(tls) => tls.stream().as_raw_fd(),
+        }
+    }
+
+    /// Who is at the other end of the stream itself.
+    fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
+            Self::Unix(_) => Peer::Local,
+            Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
+        }
     }
 }
 
@@ -141,25 +251,48 @@ impl Net for OsNet {
         };
         let token = Token(id.to_bits() as usize);
         let both = Interest::READABLE | Interest::WRITABLE;
-        match listener {
+        let (socket, is_proxy) = match listener {
             Listener::Tcp(listener) => {
-                let (mut stream, _) = listener.accept()?;
+                let (mut stream, from) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
-                Ok(OsSocket::Tcp(stream))
+                (OsSocket::Tcp(stream), self.proxies.has(from.ip()))
+            }
+            Listener::Tls(listener) => {
+                let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+                let (mut stream, from) = listener.accept()?;
+                self.poll.registry().register(&mut stream, token, both)?;
+                let socket = TlsSocket::new(stream, identity.config())?;
+                (OsSocket::Tls(Box::new(socket)), self.proxies.has(from.ip()))
             }
             Listener::Unix(listener, _) => {
                 let (mut stream, _) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
-                Ok(OsSocket::Unix(stream))
+                (OsSocket::Unix(stream), self.proxies.has_unix())
             }
+        };
+        if is_proxy {
+            self.introductions.insert(socket.descriptor(), Introduction::Arriving(Box::default()));
+        }
+        Ok(socket)
+    }
+
+    fn peer(&self, socket: &OsSocket) -> Peer {
+        match self.introductions.get(&socket.descriptor()) {
+            Some(Introduction::Arriving(_)) => Peer::Awaited,
+            Some(Introduction::Made(peer)) => *peer,
+            None => socket.peer(),
         }
     }
 
     #[inline]
     fn recv(&mut self, socket: &mut OsSocket, into: &mut [u8]) -> io::Result<usize> {
+        if !self.introductions.is_empty() && !self.is_introduced(socket)? {
+            return Ok(0);
+        }
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
+            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, into),
         }
     }
 
@@ -168,6 +301,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write(bytes),
             OsSocket::Unix(stream) => stream.write(bytes),
+            OsSocket::Tls(tls) => tls.send(&[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -175,6 +309,23 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write_vectored(slices),
             OsSocket::Unix(stream) => stream.write_vectored(slices),
+            OsSocket::Tls(tls) => tls.send(slices),
+        }
+    }
+
+    #[inline]
+    fn has_ended(&self, socket: &OsSocket) -> bool {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
+            OsSocket::Tls(tls) => tls.has_ended(),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self, socket: &mut OsSocket) -> io::Result<()> {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => Ok(()),
+            OsSocket::Tls(tls) => tls.flush(),
         }
     }
 
@@ -183,11 +334,23 @@ impl Net for OsNet {
         let _ = match socket {
             OsSocket::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             OsSocket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            OsSocket::Tls(tls) => tls.finish(),
         };
     }
 
-    fn close(&mut self, socket: OsSocket) {
+    fn close(&mut self, mut socket: OsSocket) {
+        if !self.introductions.is_empty() {
+            self.introductions.remove(&socket.descriptor());
+        }
+        if let OsSocket::Tls(tls) = &mut socket {
+            // A stream that ends without `close_notify` looks cut off to the peer; one that is broken cannot be told.
+            let _ = tls.finish();
+        }
         drop(socket);
+    }
+
+    fn reload(&mut self) -> Result<Option<String>, String> {
+        self.identity.as_mut().map(Identity::reload).transpose()
     }
 
     fn stop_listening(&mut self) {

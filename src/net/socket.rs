@@ -4,13 +4,16 @@
 //! system call per connection.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mio::net::{TcpListener, UnixListener};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Where to listen: `127.0.0.1:9001`, `[::1]:9001`, `localhost:9001` or `unix:/run/stentor.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,8 @@ impl fmt::Display for Address {
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
+    /// TCP, for those who speak TLS.
+    Tls(TcpListener),
 }
 
 /// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.
@@ -71,21 +76,32 @@ pub(super) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpLis
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// A Unix listener at `path`. A socket file that a dead process left behind is replaced; one that answers is not.
-pub(super) fn listen_unix(path: &PathBuf) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            use std::os::unix::fs::FileTypeExt as _;
-            let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-            let answer = std::os::unix::net::UnixStream::connect(path).err().map(|error| error.kind());
-            if !is_socket || answer != Some(io::ErrorKind::ConnectionRefused) {
-                return Err(error);
-            }
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+/// A Unix listener at `path` with the permissions `mode`. A socket file that a dead process left behind is replaced; one
+/// that answers is not.
+pub(super) fn listen_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
         }
-        other => other,
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+        let answer = UnixStream::connect(path).err().map(|error| error.kind());
+        if !is_socket || answer != Some(io::ErrorKind::ConnectionRefused) {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        socket.bind(&address)?;
     }
+    // Nobody can connect before `listen`: when the first one can, the permissions are what they shall be.
+    let listening =
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).and_then(|()| socket.listen(backlog));
+    if let Err(error) = listening {
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(UnixListener::from_std(socket.into()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 use std::io;
 
+use super::admission::addresses::Verdict;
 use super::connection::Connection;
 use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, OVER_MAX};
 use super::worker::Worker;
@@ -73,11 +74,15 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     fn welcome(&mut self, socket: N::Socket) {
+        let verdict = self.gate.place(self.roster.next_id(), || self.net.peer(&socket));
+        if verdict == Verdict::Full {
+            return self.turn_away(socket);
+        }
         let now = Tick::of(self.now);
         let mut connection = Connection::new(socket, self.roster.next_id().serial, now);
         connection.facts.has_deadline = true;
         // Who has a place keeps it, whoever comes after.
-        connection.facts.over = self.roster.len() >= self.connections_max;
+        connection.facts.over = verdict == Verdict::Over || self.roster.len() >= self.connections_max;
         connection.deadline = now.after(self.config.handshake_timeout);
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);

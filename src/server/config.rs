@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::admission;
 use super::deflate;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
+use crate::net::identity::TlsSettings;
 use crate::net::socket::Address;
 use crate::service::builtin::DefaultService;
 use crate::ws;
@@ -16,8 +18,10 @@ use crate::ws;
 /// The settings of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; at least one.
+    /// Where to listen without TLS; at least one, here or in `tls`.
     pub listen: Vec<Address>,
+    /// Where to listen with TLS, and who we are there.
+    pub tls: Option<TlsSettings>,
     /// Connections that may wait to be accepted (the system caps it at `net.core.somaxconn`).
     pub backlog: i32,
     /// What `/` upgrades to.
@@ -52,6 +56,8 @@ pub struct Config {
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Compression.
     pub deflate: deflate::Settings,
+    /// Who may come in.
+    pub admission: admission::Settings,
 }
 
 /// What happens to a subscriber whose queue is full.
@@ -82,6 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![Address::Tcp(([127, 0, 0, 1], 9001).into())],
+            tls: None,
             backlog: 4096,
             service: DefaultService::default(),
             subprotocols: Vec::new(),
@@ -99,6 +106,7 @@ impl Default for Config {
             drain: 5 * SECOND,
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
+            admission: admission::Settings::default(),
         }
     }
 }
@@ -116,8 +124,11 @@ impl Config {
     /// # Errors
     /// One line that says what is wrong and what would be right.
     pub fn check(&self) -> Result<(), String> {
-        if self.listen.is_empty() {
+        if self.listen.is_empty() && self.tls.is_none() {
             return Err("nowhere to listen: give at least one --listen ADDRESS".to_owned());
+        }
+        if let Some(tls) = &self.tls {
+            tls.check()?;
         }
         if !(1..=MESSAGE_MAX).contains(&self.ws.message_max) {
             return Err(format!("--message-max is from 1 byte to 512mi, not {}", self.ws.message_max));
@@ -155,6 +166,7 @@ impl Config {
         }
 
         self.deflate.check()?;
+        self.admission.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
             Some(name) => {

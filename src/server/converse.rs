@@ -88,7 +88,11 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Ok(Some(Event::Compressed { kind, payload })) => {
                     match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &config.ws) {
                         Ok(inflated) => (kind, inflated),
-                        Err(violation) => return Halt::Broken(violation),
+                        Err(violation) => {
+                            // As the decoder does it: nothing of the window is needed any more.
+                            *cursor = Cursor::behind(bytes.len());
+                            return Halt::Broken(violation);
+                        }
                     }
                 }
                 // Any byte is a sign of life; a pong says nothing more.

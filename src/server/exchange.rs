@@ -16,7 +16,7 @@ use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
-use crate::http::{HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
+use crate::http::{Barred, HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
 use crate::net::Net;
 use crate::service::{self, Admission, Ctx, Departure, Service};
 use crate::ws::handshake::{Offer, encode_response};
@@ -116,6 +116,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
         connection.facts.asks_head = request.method == Method::Head;
         if connection.facts.over {
+            if self.gate.is_over(id) {
+                return self.refuse(id, Refusal::Barred(Barred::AddressFull), Departure::Refused);
+            }
             self.metrics.accepts_over += 1;
             return self.refuse(id, Refusal::Unavailable, Departure::Refused);
         }
@@ -123,6 +126,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             return self.upgrade(id, request);
         }
         let answer = route(request, &self.service, self.config.ws.message_max);
+        if let Err(why) = self.may_have(request, &answer) {
+            return self.refuse(id, Refusal::Barred(why), Departure::Refused);
+        }
         // A body that nobody reads would be taken for the next request.
         let is_bodied = request.body != crate::http::BodyLength::None && !matches!(answer, Answer::Post(_));
         let keep_alive = request.keep_alive && self.farewell.is_none() && !is_bodied;
@@ -176,12 +182,16 @@ impl<N: Net, S: Service> Worker<N, S> {
         if self.farewell.is_some() {
             return self.refuse(id, Refusal::Unavailable, Departure::Shutdown);
         }
+        if let Err(why) = self.may_enter(request) {
+            return self.refuse(id, Refusal::Barred(why), Departure::Refused);
+        }
         let Some(path) = segments(request.path) else {
             return self.refuse(id, Refusal::PathMalformed, Departure::Refused);
         };
         let params: Vec<_> = query::pairs(request.query).collect();
         let offer = Offer::read(request.headers());
-        let protocols: Vec<&str> = offer.iter().flat_map(Offer::protocols).collect();
+        let mut protocols: Vec<&str> = offer.iter().flat_map(Offer::protocols).collect();
+        protocols.retain(|name| !self.gate.is_secret(name));
         let wanted = service::Request { path: &path, params: &params, protocols: &protocols };
         let (tag, protocol, agreement) = match (self.service.admit(&wanted), &offer) {
             (Admission::NotFound, _) => return self.refuse(id, Refusal::PathUnknown, Departure::Refused),
@@ -192,7 +202,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             (Admission::Malformed(text), _) => {
                 return self.refuse_handshake(id, Status::BAD_REQUEST, &[], &text, "parameters");
             }
+            (Admission::Accept { .. }, Ok(_)) if !self.gate.keeps_pace(self.now) => {
+                return self.refuse(id, Refusal::Barred(Barred::TooManyHandshakes), Departure::Refused);
+            }
             (Admission::Accept { tag, protocol }, Ok(offer)) => {
+                let protocol = self.gate.protocol(protocol, &protocols);
                 let agreement = self.deflation.agree(offer.extensions(), &self.config.deflate);
                 let (dialect, agreed) = agreement.as_ref().map(|one| (one.dialect, one.agreed)).unzip();
                 self.hub.outbox.upgrade(id, dialect.unwrap_or_default(), |out| {
@@ -201,10 +215,20 @@ impl<N: Net, S: Service> Worker<N, S> {
                 (tag, protocol.is_some(), agreement)
             }
         };
+        let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
+        // The path without its query, which may hold a token.
+        let (path, socket) = (request.path, &connection.socket);
+        tracing::debug!(connection = id.serial, peer = %self.net.peer(socket), path, protocol, "upgraded");
+        self.begin_websocket(id, tag, agreement);
+        self.service.opened(&mut Ctx::new(id, tag, self.now, &mut self.hub), &wanted);
+        Reaction::Upgraded
+    }
+
+    /// From here on `id` speaks WebSocket, as it was agreed.
+    fn begin_websocket(&mut self, id: ConnId, tag: u8, agreement: Option<Agreement>) {
         self.metrics.upgraded += 1;
         let random = self.net.entropy();
-        let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
-        tracing::debug!(connection = id.serial, path = request.path, protocol, "upgraded");
+        let Some(connection) = self.roster.get(id) else { return };
         connection.session = Session::Ws(match agreement {
             None => Decoder::new(Role::Server),
             Some(Agreement { dialect, memory, .. }) => {
@@ -220,8 +244,6 @@ impl<N: Net, S: Service> Worker<N, S> {
             let at = connection.last_heard.after(jittered(self.config.ping_interval, random));
             self.arm(id, at);
         }
-        self.service.opened(&mut Ctx::new(id, tag, self.now, &mut self.hub), &wanted);
-        Reaction::Upgraded
     }
 
     /// Publishes what was posted and says to how many.

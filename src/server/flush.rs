@@ -33,7 +33,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn flush_one(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         connection.facts.blocked = false;
-        if connection.queue.is_empty() || connection.stage == Stage::Doomed {
+        if connection.stage == Stage::Doomed {
+            return;
+        }
+        if connection.queue.is_empty() {
+            // The socket may hold something of its own: a handshake, an alert, the end.
+            if self.net.flush(&mut connection.socket).is_err() {
+                self.doom(id, Departure::Reset);
+            }
             return;
         }
         loop {

@@ -84,8 +84,8 @@ pub const LENT_BYTES_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// received, never bytes announced.
 pub const AHEAD_BYTES_MIN: usize = 4096;
 
-/// Subscribers' publications are compressed when their delivery begins; when so many bytes have been in one turn, the
-/// next delivery begins in the next turn. At 20 to 40 µs a kilobyte this is a few milliseconds.
+/// Bytes of publications compressed in one turn: beyond, deliveries go on in the next. At tens of microseconds a kilobyte
+/// this is a few milliseconds.
 pub const COMPRESS_TURN_BYTES_MAX: u64 = 128 * 1024;
 
 /// What a reply to a compressed peer weighs in the outbox, in times its length: compressing is so much dearer than

@@ -1,8 +1,9 @@
 //! The worker: connections, the phases of the turn, HTTP routes, metrics.
 //!
 //! Reading order: [`worker`] is the whole server as one function; then its phases in their order: [`accept`],
-//! [`receive`] with [`exchange`] (HTTP) and [`converse`] (WebSocket), [`expire`] with [`heartbeat`], [`deliver`] with
-//! [`overflow`], [`flush`] and [`reap`]; [`deflate`] is compression in both directions. [`connection`], [`roster`] and [`send_queue`] are what they work on,
+//! [`receive`] with [`exchange`] (HTTP), [`admission`] (who may come in) and [`converse`] (WebSocket), [`expire`] with
+//! [`heartbeat`], [`deliver`] with [`overflow`], [`flush`] and [`reap`]; [`deflate`] is compression in both directions.
+//! [`connection`], [`roster`] and [`send_queue`] are what they work on,
 //! [`limits`] holds every bound, [`departing`] ends it all.
 //!
 //! To run a server of your own, implement [`Service`](crate::service::Service):
@@ -33,6 +34,7 @@
 //! ```
 
 pub mod accept;
+pub mod admission;
 pub mod config;
 pub mod connection;
 pub mod converse;
@@ -58,6 +60,7 @@ pub mod send_queue;
 pub mod start;
 pub mod worker;
 
+pub use crate::net::identity::{Certificate, TlsSettings, TlsVersion};
 pub use crate::net::socket::Address;
 pub use crate::service::builtin::DefaultService;
 pub use config::{Config, Overflow};

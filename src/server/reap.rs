@@ -41,9 +41,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             self.give_back(connection.held.take());
         }
         self.deflation.release(connection.memory.take());
+        self.gate.leave(id);
+        tracing::debug!(connection = id.serial, peer = %self.net.peer(&connection.socket), %why, "departed");
         self.net.close(connection.socket);
         self.metrics.departed(why);
-        tracing::debug!(connection = id.serial, %why, "departed");
         if self.accept_again.is_some() {
             // A descriptor has come back: whoever waits need not wait for the pause to end.
             self.accept_again = Some(self.now);

@@ -22,6 +22,8 @@ use crate::base::mutation::{Mutation, is_made};
 use crate::base::pool::{Pool, size_of_class};
 use crate::base::tick::Tick;
 use crate::net::Net;
+use crate::net::proxy::Wrong;
+use crate::net::tls::Refused;
 use crate::service::{Departure, Service};
 use crate::ws::Cursor;
 
@@ -37,7 +39,7 @@ enum Arrival {
     /// The peer has ended its side.
     End,
     /// The stream broke.
-    Broken,
+    Broken(Departure),
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
@@ -116,9 +118,13 @@ impl<N: Net, S: Service> Worker<N, S> {
             Ok(n) => {
                 let is_full = n == room.len();
                 connection.last_heard = Tick::of(self.now);
+                connection.facts.closed |= self.net.has_ended(&connection.socket);
                 connection.facts.readable = is_full || connection.facts.closed;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
+                if self.gate.is_awaited(id) {
+                    self.introduce(id);
+                }
                 Arrival::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -130,8 +136,21 @@ impl<N: Net, S: Service> Worker<N, S> {
             {
                 Arrival::Nothing
             }
-            Err(_) => Arrival::Broken,
+            Err(error) => Arrival::Broken(self.broken(id, &error)),
         }
+    }
+
+    /// How a peer departs whose socket failed with `error`.
+    fn broken(&mut self, id: ConnId, error: &io::Error) -> Departure {
+        if let Some(label) = Refused::label_of(error) {
+            self.metrics.refusals.count("tls", label);
+            tracing::debug!(connection = id.serial, %error, "no TLS with a peer");
+            return Departure::Tls;
+        }
+        let Some(label) = Wrong::label_of(error) else { return Departure::Reset };
+        self.metrics.refusals.count("proxy", label);
+        tracing::debug!(connection = id.serial, %error, "a proxy does not say for whom it speaks");
+        Departure::Refused
     }
 
     /// Reads into `buffer` from a connection that holds nothing: a little, which is nearly always all there is, and if
@@ -170,8 +189,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         match arrival {
             Arrival::Bytes(_) | Arrival::Nothing => {}
             Arrival::End => self.ended(id),
-            Arrival::Broken if is_made(Mutation::BrokenIsKept) => {}
-            Arrival::Broken => self.doom(id, Departure::Reset),
+            Arrival::Broken(_) if is_made(Mutation::BrokenIsKept) => {}
+            Arrival::Broken(why) => self.doom(id, why),
         }
     }
 
@@ -274,6 +293,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             (_, Stage::Closing | Stage::Finishing) => self.finish(id, parting),
             // Whoever closes its side of an HTTP connection may still read what it asked for.
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
+            (Session::Http(Some(_)), Stage::Open) if !is_written => self.finish(id, Departure::EndOfStream),
             (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),
             (_, Stage::Doomed) => {}
         }

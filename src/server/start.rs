@@ -5,10 +5,12 @@
 use std::fmt;
 use std::io;
 
+use super::admission::Gate;
 use super::config::Config;
 use super::limits::DESCRIPTORS_RESERVED;
 use super::worker::Worker;
 use crate::net::Net as _;
+use crate::net::identity::{Certificate, Identity, TlsSettings};
 use crate::net::limits::Descriptors;
 use crate::net::os::OsNet;
 use crate::net::socket::Address;
@@ -19,6 +21,9 @@ use crate::service::builtin::Builtin;
 pub struct Server<S: Service> {
     worker: Worker<OsNet, S>,
     addresses: Vec<Address>,
+    tls_addresses: Vec<Address>,
+    /// Of a certificate that nobody has seen before.
+    fingerprint: Option<String>,
     descriptors: Descriptors,
     connections_max: usize,
 }
@@ -69,6 +74,13 @@ impl<S: Service> Builder<S> {
         self
     }
 
+    /// Listens with TLS as well.
+    #[must_use]
+    pub fn tls(mut self, settings: TlsSettings) -> Self {
+        self.config.tls = Some(settings);
+        self
+    }
+
     /// Changes the settings.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -104,21 +116,33 @@ impl<S: Service> Builder<S> {
             )));
         }
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
-        let mut net = OsNet::new().map_err(failed)?;
-        net.watch_signals().map_err(failed)?;
-        let mut addresses = Vec::new();
-        for address in &config.listen {
-            match net.listen(address, config.backlog) {
-                Ok(bound) => addresses.push(bound),
-                Err(error) => {
-                    // The file of a Unix socket that was bound before would stay behind.
-                    net.stop_listening();
-                    return Err(Failure(cannot_listen(address, &error)));
-                }
-            }
+        let mut gate = Gate::new(&config.admission);
+        gate.read_token_file().map_err(Failure)?;
+        for warning in config.admission.warnings(&config.listen) {
+            tracing::warn!("{warning}");
         }
-        let worker = Worker::new(net, self.service, config, connections_max);
-        Ok(Server { worker, addresses, descriptors, connections_max })
+        let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
+        let mut net = net.with_proxies(config.admission.proxies.clone());
+        net.watch_signals().map_err(failed)?;
+        let identity = config.tls.clone().map(Identity::load).transpose().map_err(Failure)?;
+        let (addresses, tls_addresses) = match listen(&mut net, &config) {
+            Ok(bound) => bound,
+            Err(failure) => {
+                // The file of a Unix socket that was bound before would stay behind.
+                net.stop_listening();
+                return Err(failure);
+            }
+        };
+        let is_made_up =
+            matches!(&config.tls, Some(tls) if matches!(tls.certificate, Certificate::SelfSigned { .. }));
+        let fingerprint =
+            identity.as_ref().filter(|_| is_made_up).map(|identity| identity.fingerprint().to_owned());
+        if let Some(identity) = identity {
+            net.identify(identity);
+        }
+        let mut worker = Worker::new(net, self.service, config, connections_max);
+        worker.gate = gate;
+        Ok(Server { worker, addresses, tls_addresses, fingerprint, descriptors, connections_max })
     }
 
     /// Binds every address and runs until told to stop.
@@ -137,17 +161,26 @@ impl<S: Service> Server<S> {
         &self.addresses
     }
 
+    /// Where it listens for TLS, likewise.
+    #[must_use]
+    pub fn tls_addresses(&self) -> &[Address] {
+        &self.tls_addresses
+    }
+
     /// One line: version, where it listens, how many it takes.
     #[must_use]
     pub fn summary(&self) -> String {
-        let addresses: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
+        let mut addresses: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
+        addresses.extend(self.tls_addresses.iter().map(|address| format!("wss://{address}")));
+        let self_signed = self.fingerprint.iter().map(|print| format!("; self-signed, SHA-256 {print}"));
         format!(
-            "stentor {} listening on {} (connections {}, descriptors {} of {})",
+            "stentor {} listening on {} (connections {}, descriptors {} of {}{})",
             env!("CARGO_PKG_VERSION"),
             addresses.join(", "),
             self.connections_max,
             self.descriptors.soft,
             self.descriptors.hard,
+            self_signed.collect::<String>(),
         )
     }
 
@@ -170,13 +203,29 @@ impl<S: Service> Server<S> {
     }
 }
 
-fn cannot_listen(address: &Address, error: &io::Error) -> String {
-    let hint = [
-        (io::ErrorKind::AddrInUse, "something listens there already; choose another with --listen"),
+/// Binds every address: those without TLS, and those with.
+fn listen(net: &mut OsNet, config: &Config) -> Result<(Vec<Address>, Vec<Address>), Failure> {
+    let (mut plain, mut secure) = (Vec::new(), Vec::new());
+    for address in &config.listen {
+        let bound = net.listen(address, config.backlog);
+        plain.push(bound.map_err(|error| Failure(cannot_listen("--listen", address, &error)))?);
+    }
+    for address in config.tls.iter().flat_map(|tls| &tls.listen) {
+        let bound = net.listen_tls(address, config.backlog);
+        secure.push(bound.map_err(|error| Failure(cannot_listen("--tls-listen", address, &error)))?);
+    }
+    Ok((plain, secure))
+}
+
+fn cannot_listen(flag: &str, address: &Address, error: &io::Error) -> String {
+    let elsewhere = format!("choose another with {flag}");
+    let taken = format!("something listens there already; {elsewhere}");
+    let hints = [
+        (io::ErrorKind::AddrInUse, taken.as_str()),
         (io::ErrorKind::AddrNotAvailable, "this machine has no such address"),
         (io::ErrorKind::PermissionDenied, "ports below 1024 and foreign paths need a privilege"),
     ];
-    let known = hint.iter().find(|(kind, _)| *kind == error.kind());
-    let hint = known.map_or("choose another with --listen", |(_, hint)| hint);
+    let known = hints.iter().find(|(kind, _)| *kind == error.kind());
+    let hint = known.map_or(elsewhere.as_str(), |(_, hint)| hint);
     format!("cannot listen on {address}: {error} ({hint})")
 }

@@ -12,6 +12,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::admission::Gate;
 use super::config::Config;
 use super::connection::{Connection, Stage};
 use super::deflate::Deflation;
@@ -47,6 +48,7 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) now: Nanos,
     pub(super) started: Nanos,
     pub(super) connections_max: usize,
+    pub(super) gate: Gate,
 
     ready: Vec<Ready>,
     pub(super) due: Vec<(Tick, ConnId)>,
@@ -91,6 +93,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         Self {
             net,
             service,
+            gate: Gate::new(&config.admission),
             config,
             hub,
             roster: Roster::default(),
@@ -206,11 +209,24 @@ impl<N: Net, S: Service> Worker<N, S> {
                 }
                 Ready::Signal(Signal::Stop) if self.farewell.is_some() => is_forced = true,
                 Ready::Signal(Signal::Stop) => self.say_goodbye(),
-                Ready::Signal(Signal::Reload) => tracing::info!("nothing to reload"),
+                Ready::Signal(Signal::Reload) => self.reload(),
             }
         }
         self.ready = ready;
         is_forced
+    }
+
+    /// Reads again what files have told at the start: certificate and tokens. Who is in stays in.
+    fn reload(&mut self) {
+        let certificate = self.net.reload();
+        match &certificate {
+            Ok(Some(done)) => tracing::info!("{done}"),
+            Ok(None) => {}
+            Err(why) => tracing::warn!("{why}"),
+        }
+        if !self.reload_tokens() && matches!(certificate, Ok(None)) {
+            tracing::info!("nothing to reload");
+        }
     }
 
     /// Puts `id` on the list of those to be read from, once.

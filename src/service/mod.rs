@@ -241,11 +241,13 @@ pub enum Departure {
     CloseTimeout,
     /// The server is shutting down.
     Shutdown,
+    /// Its TLS handshake failed, or a record was wrong.
+    Tls,
 }
 
 impl Departure {
     /// All reasons, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PeerClosed,
         Self::Closed,
         Self::EndOfStream,
@@ -258,6 +260,7 @@ impl Departure {
         Self::SlowConsumer,
         Self::CloseTimeout,
         Self::Shutdown,
+        Self::Tls,
     ];
 
     /// The label in metrics and logs.
@@ -276,6 +279,7 @@ impl Departure {
             Self::SlowConsumer => "slow_consumer",
             Self::CloseTimeout => "close_timeout",
             Self::Shutdown => "shutdown",
+            Self::Tls => "tls",
         }
     }
 }

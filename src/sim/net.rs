@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::outside::Outside;
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
-use crate::net::{Net, Ready};
+use crate::net::{Net, Peer, Ready};
 
 /// What a system call costs, in nanoseconds.
 const CALL: Nanos = 1_000;
@@ -60,6 +60,12 @@ impl Net for SimNet {
 
     fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<SimSocket> {
         self.call(|outside| outside.accept(listener, id)).map(SimSocket)
+    }
+
+    /// Peers share few addresses, as behind routers.
+    fn peer(&self, socket: &SimSocket) -> Peer {
+        let host = u8::try_from(socket.0 % 8).expect("below eight");
+        Peer::Ip(([10, 0, 0, host], 1024).into())
     }
 
     fn recv(&mut self, socket: &mut SimSocket, into: &mut [u8]) -> io::Result<usize> {

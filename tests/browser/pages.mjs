@@ -186,6 +186,38 @@ test("the policy is strict, and no page asks anybody else for anything", async (
   }
 });
 
+test("only our own pages may connect, and a page can bring a token", async () => {
+  const token = "correct-horse-battery-staple";
+  const closed = await startServer(0, ["--token", token]);
+  const foreign = await open("/");
+  // In the page: what a WebSocket to the other server comes to. Its own policy allows it; the server has to decide.
+  const outcome = (page, url, protocols) => page.evaluate(([url, protocols]) => new Promise((done) => {
+    const socket = new WebSocket(url, protocols);
+    socket.onopen = () => { done(`open, ${socket.protocol}`); socket.close(); };
+    socket.onerror = () => done("refused");
+  }), [url, protocols]);
+  const echo = `${closed.url.replace("http", "ws")}/echo`;
+  assert.equal(await outcome(foreign, echo, ["stentor", `token.${token}`]), "refused", "a page of another port");
+  assert.equal(await outcome(foreign, `${server.url.replace("http", "ws")}/echo`, []), "open, ");
+  await foreign.context().close();
+
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${closed.url}/echo`);
+  assert.equal(await outcome(page, echo, ["stentor", `token.${token}`]), "open, stentor");
+  assert.equal(await outcome(page, echo, [`token.${token}`, "echo"]), "open, echo", "the service's own choice");
+  assert.equal(await outcome(page, echo, [`token.${token}`]), "refused", "nothing was left to choose");
+  assert.equal(await outcome(page, echo, ["stentor", `token.${token}x`]), "refused");
+  assert.equal(await outcome(page, `${echo}?access_token=${token}`, []), "open, ");
+  // The pages pass on the query they were opened with, token and all.
+  await page.goto(`${closed.url}/chat/secret?name=ann&token=${token}`);
+  await line(page, "ann comes in");
+  await page.goto(`${closed.url}/?token=${token}`);
+  await until("numbers", async () => /^version/.test(await page.locator("#status").textContent()));
+  await context.close();
+  await closed.stop();
+});
+
 // Last, since it ends the server that the others use.
 test("chat: says that the connection is lost, and comes back when the server does", async () => {
   const page = await open("/chat/lasting?name=ann");
@@ -200,8 +232,8 @@ test("chat: says that the connection is lost, and comes back when the server doe
 });
 
 // Starts the server and gives it once it says where it listens.
-function startServer(port) {
-  const child = spawn(SERVER, ["--listen", `127.0.0.1:${port}`], { stdio: ["ignore", "ignore", "pipe"] });
+function startServer(port, flags = []) {
+  const child = spawn(SERVER, ["--listen", `127.0.0.1:${port}`, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
   // However this process ends, the server must not outlive it.
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill);

@@ -37,20 +37,20 @@ impl Frame {
 }
 
 /// An open WebSocket connection.
-pub(crate) struct Peer {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Peer<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
-impl Peer {
+impl<S: Read + Write> Peer<S> {
     /// Upgrades `stream` at `target` and checks the answer.
-    pub(crate) fn open(stream: TcpStream, target: &str) -> Peer {
+    pub(crate) fn open(stream: S, target: &str) -> Self {
         let (peer, response) = Peer::open_with(stream, &upgrade_with(target, &GOOD));
         assert_eq!(response.header("sec-websocket-protocol"), None, "nothing was offered");
         peer
     }
 
     /// Upgrades with a request of the test's own; also hands out the response.
-    pub(crate) fn open_with(mut stream: TcpStream, request: &[u8]) -> (Peer, Response) {
+    pub(crate) fn open_with(mut stream: S, request: &[u8]) -> (Self, Response) {
         stream.write_all(request).expect("the server reads the request");
         let response = Response::read(&mut stream, false);
         assert_eq!(response.status, 101, "{}", String::from_utf8_lossy(&response.body));

@@ -44,7 +44,7 @@ let before = null;
 
 async function refresh() {
   try {
-    const response = await fetch("/stats", { cache: "no-store" });
+    const response = await fetch(`/stats${location.search}`, { cache: "no-store" });
     if (!response.ok) throw new Error(`/stats says ${response.status}`);
     const now = { ...(await response.json()), at: performance.now() };
     render(now, before);

@@ -108,31 +108,38 @@ impl Inflater {
         }
         self.is_fresh = false;
         let mut room = Room::new(kind, compressed.len(), limits);
-        let mut input = compressed;
-        while !input.is_empty() {
-            input = self.step(input, InflateFlush::SyncFlush, out, &mut room)?;
+        let (mut input, mut is_full) = (compressed, false);
+        // A step that filled its room may have more to give than it has still to take.
+        while !input.is_empty() || is_full {
+            (input, is_full) = self.step(input, InflateFlush::SyncFlush, out, &mut room)?;
         }
         let [a, b, c, d] = TAIL;
-        let mut input = &[a, b, c, d, 0][..];
+        let (mut input, whole) = (&[a, b, c, d, 0][..], out.len());
         while input.len() > 1 {
-            input = self.step(input, InflateFlush::Block, out, &mut room)?;
+            (input, _) = self.step(input, InflateFlush::Block, out, &mut room)?;
         }
-        if input.is_empty() || !room.utf8.is_boundary() {
-            return Err(if input.is_empty() { Violation::DeflateInvalid } else { Violation::TextNotUtf8 });
+        // Nor is the tail part of what was said.
+        if input.is_empty() || out.len() != whole {
+            return Err(Violation::DeflateInvalid);
         }
-        Ok(())
+        if room.utf8.is_boundary() { Ok(()) } else { Err(Violation::TextNotUtf8) }
     }
 
-    /// Has one step of output made of `input`; returns what is left of it.
+    /// Has one step of output made of `input`; returns what is left of it, and whether the step's room was filled.
     fn step<'c>(
         &mut self,
         input: &'c [u8],
         flush: InflateFlush,
         out: &mut Vec<u8>,
         room: &mut Room,
-    ) -> Result<&'c [u8], Violation> {
+    ) -> Result<(&'c [u8], bool), Violation> {
         let start = out.len();
-        out.resize(start + room.next(start, input.len()), 0);
+        let step = room.next(start, input.len());
+        if out.capacity() - start < step {
+            // Doubled, but not past the bound: what is allowed is also all that is ever held.
+            out.reserve_exact(room.bound().saturating_sub(start).min(start.max(step)));
+        }
+        out.resize(start + step, 0);
         let (total_in, total_out) = (self.inflate.total_in(), self.inflate.total_out());
         let status = self.inflate.decompress(input, &mut out[start..], flush);
         let consumed = (self.inflate.total_in() - total_in) as usize;
@@ -143,13 +150,13 @@ impl Inflater {
         match status {
             // A block with BFINAL ends a stream; what follows begins one (RFC 7692 §7.2.3.5).
             Status::StreamEnd => self.inflate.reset(false),
-            // A step neither takes nor gives only if it can never go on.
-            Status::Ok | Status::BufError if consumed == 0 && produced == 0 => {
+            // A step that has bytes and neither takes nor gives can never go on.
+            Status::Ok | Status::BufError if consumed + produced == 0 && !input.is_empty() => {
                 return Err(Violation::DeflateInvalid);
             }
             Status::Ok | Status::BufError => {}
         }
-        Ok(&input[consumed..])
+        Ok((&input[consumed..], produced == step))
     }
 }
 
@@ -176,7 +183,12 @@ impl Room {
     /// that going beyond shows.
     fn next(&self, len: usize, left: usize) -> usize {
         let step = left.saturating_mul(4).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX);
-        step.min(self.message_max.min(self.ratio_max).saturating_add(1) - len)
+        step.min(self.bound() - len)
+    }
+
+    /// The most that is ever unfolded, in bytes: one more than is allowed.
+    fn bound(&self) -> usize {
+        self.message_max.min(self.ratio_max).saturating_add(1)
     }
 
     /// Judges what a step has given.

@@ -130,3 +130,94 @@ impl fmt::Display for Broken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Policy, negotiate};
+    use super::*;
+
+    const PLAIN: Ask = Ask {
+        server_no_context_takeover: false,
+        client_no_context_takeover: false,
+        server_max_window_bits: None,
+        client_max_window_bits: false,
+    };
+
+    /// All that a client may offer.
+    fn asks() -> impl Iterator<Item = Ask> {
+        (0..8u8).flat_map(|flags| {
+            [None, Some(8), Some(9), Some(12), Some(15)].into_iter().map(move |server_max_window_bits| Ask {
+                server_no_context_takeover: flags & 1 != 0,
+                client_no_context_takeover: flags & 2 != 0,
+                server_max_window_bits,
+                client_max_window_bits: flags & 4 != 0,
+            })
+        })
+    }
+
+    #[test]
+    fn the_two_halves_agree() {
+        for ask in asks() {
+            for policy in [Policy::Shared, Policy::Context] {
+                let Some(agreed) = negotiate([ask.to_string().as_bytes()].into_iter(), policy) else {
+                    assert_eq!(ask.server_max_window_bits, Some(8));
+                    continue;
+                };
+                let heard = ask.check(agreed.to_string().as_bytes()).unwrap();
+                assert_eq!(heard, agreed, "{ask} and {agreed}");
+                assert!(heard.server_window_bits() <= ask.server_max_window_bits.unwrap_or(15));
+                assert!(heard.server_no_context_takeover() || !ask.server_no_context_takeover);
+                assert!(heard.client_no_context_takeover() || !ask.client_no_context_takeover);
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_departs_from_the_offer_is_refused() {
+        let demanding = Ask { server_no_context_takeover: true, server_max_window_bits: Some(10), ..PLAIN };
+        let yielding = Ask { client_max_window_bits: true, ..PLAIN };
+        let malformed = |malformed| Err(Broken::Malformed(malformed));
+        for (ask, answer, expected) in [
+            (PLAIN, "", Err(Broken::NotOne)),
+            (PLAIN, "permessage-deflate, permessage-deflate", Err(Broken::NotOne)),
+            (PLAIN, "x-webkit-deflate-frame", Err(Broken::OtherExtension)),
+            (PLAIN, "permessage-deflate; mystery", malformed(Malformed::Unknown)),
+            (PLAIN, "permessage-deflate; server_max_window_bits", malformed(Malformed::Bits)),
+            (PLAIN, "permessage-deflate; server_max_window_bits=16", malformed(Malformed::Bits)),
+            (PLAIN, "permessage-deflate; server_no_context_takeover=1", malformed(Malformed::Value)),
+            (PLAIN, "permessage-deflate; client_max_window_bits=12", Err(Broken::ClientBitsUnasked)),
+            (PLAIN, "permessage-deflate; client_max_window_bits", Err(Broken::ClientBitsUnasked)),
+            (yielding, "permessage-deflate; client_max_window_bits", malformed(Malformed::Bits)),
+            (yielding, "permessage-deflate; client_max_window_bits=8", Err(Broken::ClientBitsTooFew)),
+            (demanding, "permessage-deflate; server_max_window_bits=10", Err(Broken::TakeoverKept)),
+            (demanding, "permessage-deflate; server_no_context_takeover", Err(Broken::ServerBitsMissing)),
+            (
+                demanding,
+                "permessage-deflate; server_no_context_takeover; server_max_window_bits=11",
+                Err(Broken::ServerBitsLarger),
+            ),
+        ] {
+            assert_eq!(ask.check(answer.as_bytes()), expected, "{ask} and {answer}");
+        }
+        assert_eq!(
+            PLAIN.check(b"permessage-deflate; =").map_err(|broken| broken.to_string().lines().count()),
+            Err(1)
+        );
+    }
+
+    /// §7.1.1.2, §7.1.2.1: a server may bind both more than was asked.
+    #[test]
+    fn what_a_server_may_say_unasked() {
+        let answer = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                       server_max_window_bits=\"8\"";
+        let agreed = PLAIN.check(answer).unwrap();
+        assert!(agreed.server_no_context_takeover() && agreed.client_no_context_takeover());
+        assert_eq!((agreed.server_window_bits(), agreed.client_window_bits()), (8, 15));
+        let yielding = Ask { client_max_window_bits: true, ..PLAIN };
+        let agreed = yielding.check(b"permessage-deflate; client_max_window_bits=9").unwrap();
+        assert_eq!((agreed.server_window_bits(), agreed.client_window_bits()), (15, 9));
+        // A promise is kept though the server does not repeat it.
+        let promising = Ask { client_no_context_takeover: true, ..PLAIN };
+        assert!(promising.check(b"permessage-deflate").unwrap().client_no_context_takeover());
+    }
+}

@@ -62,13 +62,13 @@ const _: () =
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 enum Takeover {
-    /// Neither: both keep their windows.
+    /// Nobody: both keep their windows.
     Both,
-    /// The server keeps its window, the client does not.
+    /// The client; the server keeps its window.
     ServerOnly,
-    /// The client keeps its window, the server does not.
+    /// The server; the client keeps its window.
     ClientOnly,
-    /// Neither keeps its window.
+    /// Both of them.
     Neither,
 }
 
@@ -163,4 +163,183 @@ fn grant(params: &Params, policy: Policy) -> Option<Agreed> {
         }
     };
     Some(Agreed { takeover, server_bits, client_bits: Bits::UNSAID })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered to these lines.
+    fn answer(lines: &[&str], policy: Policy) -> Option<String> {
+        negotiate(lines.iter().map(|line| line.as_bytes()), policy).map(|agreed| agreed.to_string())
+    }
+
+    const ALONE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+    #[test]
+    fn nothing_is_agreed_on_unless_the_server_is_willing_and_the_client_asks() {
+        assert_eq!(answer(&["permessage-deflate"], Policy::Off), None);
+        for policy in [Policy::Shared, Policy::Context] {
+            for lines in [&[][..], &[""], &[" , ,"], &["permessage-bzip2", "x-webkit-deflate-frame; a=b"]] {
+                assert_eq!(answer(lines, policy), None, "{lines:?}");
+            }
+        }
+    }
+
+    /// What browsers and libraries send, and what each parameter is answered with.
+    #[test]
+    fn every_parameter_is_granted_truthfully() {
+        for (offer, shared, context) in [
+            ("permessage-deflate", "", "permessage-deflate"),
+            // Chromium and Firefox.
+            ("permessage-deflate; client_max_window_bits", "", "permessage-deflate"),
+            ("permessage-deflate; client_max_window_bits=10", "", "permessage-deflate"),
+            ("permessage-deflate; client_max_window_bits=8", "", "permessage-deflate"),
+            (
+                "permessage-deflate; server_no_context_takeover",
+                "",
+                "permessage-deflate; server_no_context_takeover",
+            ),
+            (
+                "permessage-deflate; client_no_context_takeover",
+                "",
+                "permessage-deflate; client_no_context_takeover",
+            ),
+            (
+                "permessage-deflate; client_no_context_takeover; server_no_context_takeover; client_max_window_bits",
+                "",
+                ALONE,
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=15",
+                "; server_max_window_bits=15",
+                "permessage-deflate; server_max_window_bits=15",
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=12; client_max_window_bits=15",
+                "; server_max_window_bits=9",
+                "permessage-deflate; server_max_window_bits=9",
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=9; server_no_context_takeover",
+                "; server_max_window_bits=9",
+                "permessage-deflate; server_no_context_takeover; server_max_window_bits=9",
+            ),
+        ] {
+            assert_eq!(answer(&[offer], Policy::Shared), Some(format!("{ALONE}{shared}")), "{offer}");
+            assert_eq!(answer(&[offer], Policy::Context).as_deref(), Some(context), "{offer}");
+        }
+    }
+
+    #[test]
+    fn a_window_that_zlib_cannot_keep_to_is_declined() {
+        assert_eq!(answer(&["permessage-deflate; server_max_window_bits=8"], Policy::Shared), None);
+        for bits in 9..=15 {
+            let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+            let agreed = negotiate([offer.as_bytes()].into_iter(), Policy::Context).unwrap();
+            assert_eq!(agreed.server_window_bits(), if bits < 15 { 9 } else { 15 });
+            assert_eq!(agreed.client_window_bits(), 15);
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_is_declined_and_the_next_offer_tried() {
+        for bad in [
+            "permessage-deflate; unknown",
+            "permessage-deflate; server_max_window_bit=10",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits=10",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits",
+            "permessage-deflate; server_max_window_bits=10; server_max_window_bits=10",
+            "permessage-deflate; server_no_context_takeover=true",
+            "permessage-deflate; client_no_context_takeover=\"\"",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=",
+            "permessage-deflate; server_max_window_bits=7",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits=010",
+            "permessage-deflate; server_max_window_bits=09",
+            "permessage-deflate; server_max_window_bits=+9",
+            "permessage-deflate; server_max_window_bits=9.0",
+            "permessage-deflate; server_max_window_bits=0x9",
+            "permessage-deflate; server_max_window_bits=265",
+            "permessage-deflate; client_max_window_bits=0",
+            "permessage-deflate; client_max_window_bits=1\u{665}",
+            "permessage-deflate;",
+            "permessage-deflate; ; server_no_context_takeover",
+            "permessage-deflate; =10",
+            "permessage-deflate; server_max_window_bits=\"10",
+            "permessage-deflate; server_max_window_bits=\"10\"0",
+            "permessage-deflate; server_max_window_bits=\"\"",
+            "permessage-deflate; server_max_window_bits=\" 10\"",
+            "permessage-deflate; server_max_window_bits=10 11",
+            "permessage-deflate server_no_context_takeover",
+        ] {
+            for policy in [Policy::Shared, Policy::Context] {
+                assert_eq!(answer(&[bad], policy), None, "{bad}");
+                assert_eq!(
+                    answer(&[bad, "permessage-deflate"], policy),
+                    answer(&["permessage-deflate"], policy)
+                );
+            }
+            if bad.matches('"').count() % 2 == 0 {
+                let line = format!("{bad}, permessage-deflate; server_max_window_bits=9");
+                assert_eq!(
+                    answer(&[&line], Policy::Shared),
+                    Some(format!("{ALONE}; server_max_window_bits=9"))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn quotes_white_space_case_and_lines() {
+        let nine = Some(format!("{ALONE}; server_max_window_bits=9"));
+        for lines in [
+            &["permessage-deflate; server_max_window_bits=\"12\""][..],
+            &["permessage-deflate;server_max_window_bits=\"1\\2\""],
+            &["\tPERMESSAGE-DEFLATE ;\tServer_Max_Window_Bits = 12 "],
+            &["foo; x=\"a, permessage-deflate; b\", permessage-deflate; server_max_window_bits=12"],
+            &["foo; x=\"\\\"\", permessage-deflate; server_max_window_bits=12"],
+            &["foo", "", "permessage-deflate; server_max_window_bits=12", "permessage-deflate"],
+            &["permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=11"],
+        ] {
+            assert_eq!(answer(lines, Policy::Shared), nine, "{lines:?}");
+        }
+        assert_eq!(
+            answer(&["permessage-deflate, permessage-deflate; server_max_window_bits=9"], Policy::Shared)
+                .as_deref(),
+            Some(ALONE),
+            "the first that can be granted"
+        );
+    }
+
+    #[test]
+    fn more_than_a_few_offers_are_not_read() {
+        let many = |before| [vec!["foo"; before], vec!["permessage-deflate"]].concat();
+        for before in [OFFERS_MAX - 1, OFFERS_MAX] {
+            let is_read = before < OFFERS_MAX;
+            assert_eq!(answer(&[&many(before).join(",")], Policy::Shared).is_some(), is_read);
+            assert_eq!(answer(&many(before), Policy::Shared).is_some(), is_read);
+        }
+    }
+
+    /// No byte of a peer is ever in an answer: it is rendered from numbers.
+    #[test]
+    fn bytes_without_sense_are_declined_without_a_panic() {
+        for seed in 0..20_000u32 {
+            let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+            let alphabet = b"permessage-deflate;=\",\\ 1905_xwindowbits\xff\0";
+            let line: Vec<u8> = (0..40)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    alphabet[(state >> 16) as usize % alphabet.len()]
+                })
+                .collect();
+            let line = [b"permessage-deflate;", &line[..]].concat();
+            if let Some(agreed) = negotiate([&line[..]].into_iter(), Policy::Context) {
+                assert!(agreed.to_string().starts_with(NAME) && agreed.server_window_bits() >= 9);
+            }
+        }
+    }
 }

@@ -1,0 +1,610 @@
+//! TLS as a peer meets it: handshakes good and bad, bytes both ways, files read again, ends in order.
+//!
+//! The client is rustls over plain sockets, so that a test can hold back, cut or spoil what the socket carries.
+//!
+//! Invariant: as everywhere, nothing waits for luck; a deadline only turns a hang into a failure.
+
+#[path = "tls/client.rs"]
+mod client;
+mod common;
+
+use client::{Client, Secure, TlsStream};
+use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Server, TEXT, encode, run_to_end, wait_for};
+use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, Error, HandshakeKind, ProtocolVersion};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+#[test]
+fn both_versions_carry_a_websocket_and_a_page() {
+    let secure = Secure::start(&[]);
+    for (version, wanted) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+        let client = Client::of(&secure).version(version);
+        let mut peer = client.open("/echo");
+        assert_eq!(peer.stream.conn.protocol_version(), Some(wanted));
+        peer.send_text("hello");
+        assert_eq!(peer.message().text(), "hello");
+        peer.close();
+        assert_eq!(client.get("/healthz").text(), "ok\n");
+    }
+}
+
+#[test]
+fn a_large_message_goes_both_ways_through_a_narrow_straw() {
+    let secure = Secure::start(&["--message-max", "2mi"]);
+    let payload: Vec<u8> = (0..1_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for version in [&TLS12, &TLS13] {
+        // Reads and writes of a few hundred bytes: records arrive in many pieces and leave in many pieces.
+        let mut peer = Client::of(&secure).version(version).straw(509).open("/echo");
+        peer.send(BINARY, &payload);
+        assert!(peer.message().payload == payload, "a mebibyte comes back as it went");
+        peer.send_text("and a small one");
+        assert_eq!(peer.message().text(), "and a small one");
+        peer.close();
+    }
+}
+
+#[test]
+fn many_small_messages_in_few_records_are_all_answered() {
+    let secure = Secure::start(&[]);
+    let mut peer = Client::of(&secure).open("/echo");
+    let texts: Vec<String> = (0..20_000).map(|n| format!("message {n}")).collect();
+    let frames: Vec<u8> = texts.iter().flat_map(|text| encode(true, TEXT, text.as_bytes())).collect();
+    // Answers fill the sockets while we still write: only a peer that does both gets through.
+    let mut written = 0;
+    let mut heard = texts.iter();
+    while written < frames.len() {
+        let until = frames.len().min(written + 10_000);
+        peer.stream.write_all(&frames[written..until]).expect("the server reads");
+        written = until;
+        for expected in heard.by_ref().take(100) {
+            assert_eq!(peer.message().text(), expected);
+        }
+    }
+    for expected in heard {
+        assert_eq!(peer.message().text(), expected);
+    }
+    peer.close();
+}
+
+#[test]
+fn who_comes_back_is_known_by_its_ticket_or_its_session() {
+    let secure = Secure::start(&[]);
+    for client in [
+        Client::of(&secure).version(&TLS13),
+        Client::of(&secure).version(&TLS12),
+        Client::of(&secure).version(&TLS12).without_tickets(),
+    ] {
+        let first = client.open("/echo");
+        assert_eq!(first.stream.conn.handshake_kind(), Some(HandshakeKind::Full));
+        first.close();
+        let mut second = client.open("/echo");
+        assert_eq!(second.stream.conn.handshake_kind(), Some(HandshakeKind::Resumed));
+        second.send_text("again");
+        assert_eq!(second.message().text(), "again");
+    }
+}
+
+#[test]
+fn the_protocol_is_http_1_1_or_none_at_all() {
+    let secure = Secure::start(&[]);
+    for (offered, agreed) in
+        [(&[][..], None), (&["http/1.1"], Some("http/1.1")), (&["h2", "http/1.1"], Some("http/1.1"))]
+    {
+        let peer = Client::of(&secure).alpn(offered).open("/echo");
+        assert_eq!(peer.stream.conn.alpn_protocol(), agreed.map(str::as_bytes), "offered {offered:?}");
+    }
+    let refused = Client::of(&secure).alpn(&["h2"]).refused();
+    assert_eq!(refused, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
+    secure.counts("stentor_refusals_total{kind=\"tls\",reason=\"alpn\"} 1");
+    secure.counts("stentor_departures_total{reason=\"tls\"} 1");
+}
+
+#[test]
+fn an_old_version_is_refused_where_it_is_too_old() {
+    let secure = Secure::start(&["--tls-min-version", "1.3"]);
+    Client::of(&secure).version(&TLS13).open("/echo").close();
+    let refused = Client::of(&secure).version(&TLS12).refused();
+    assert_eq!(refused, Error::AlertReceived(AlertDescription::ProtocolVersion));
+    secure.counts("stentor_refusals_total{kind=\"tls\",reason=\"version\"} 1");
+}
+
+#[test]
+fn a_client_that_does_not_trust_us_is_counted() {
+    let secure = Secure::start(&[]);
+    let stranger = client::Files::new("stranger").write("stranger.example");
+    let client = Client::trusting(secure.address, &stranger);
+    assert!(matches!(client.refused(), Error::InvalidCertificate(_)));
+    secure.counts("stentor_refusals_total{kind=\"tls\",reason=\"certificate_rejected\"} 1");
+}
+
+#[test]
+fn whoever_speaks_no_tls_gets_an_alert_and_harms_nobody() {
+    let secure = Secure::start(&[]);
+    let good = Client::of(&secure);
+    let noise: Vec<u8> = (0..30_000_u32).map(|n| (n.wrapping_mul(2_246_822_519) >> 13) as u8).collect();
+    for (said, label) in [
+        (&b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"[..], "not_tls"),
+        (&noise, "not_tls"),
+        // A handshake record that holds no handshake.
+        (b"\x16\x03\x01\x00\x04\x63\x00\x00\x00", "malformed"),
+        // A client says server words.
+        (b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00", "malformed"),
+        // Encrypted bytes before any key.
+        (b"\x17\x03\x03\x00\x05hello", "malformed"),
+    ] {
+        let before = secure.count("tls", label);
+        let mut stream = secure.connect();
+        let _ = stream.write_all(said);
+        let mut heard = Vec::new();
+        let ended = stream.read_to_end(&mut heard);
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+        assert_eq!(heard.first(), Some(&21), "an alert is the last word, not {heard:02x?}");
+        wait_for("the refusal to be counted", || (secure.count("tls", label) > before).then_some(()));
+        let mut peer = good.open("/echo");
+        peer.send_text("still here?");
+        assert_eq!(peer.message().text(), "still here?");
+    }
+}
+
+#[test]
+fn a_spoiled_record_ends_the_connection_with_an_alert() {
+    let secure = Secure::start(&[]);
+    let mut peer = Client::of(&secure).open("/echo");
+    // Long enough to be a record, encrypted with a key that nobody has.
+    peer.stream.sock.tcp.write_all(&[&b"\x17\x03\x03\x00\x40"[..], &[7; 64]].concat()).expect("it is read");
+    let mut rest = Vec::new();
+    let error = peer.stream.read_to_end(&mut rest).expect_err("no clean end");
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+    secure.counts("stentor_refusals_total{kind=\"tls\",reason=\"record\"} 1");
+}
+
+#[test]
+fn half_a_handshake_costs_little_and_ends() {
+    let secure = Secure::start(&["--handshake-timeout", "3s", "--ping-interval", "0s"]);
+    let client = Client::of(&secure);
+    client.open("/echo").close();
+    let hello = client.hello();
+    // The half of an ordinary hello, and of one that announces as much as is taken.
+    let mut vast = b"\x16\x03\x01\x3f\x00\x01\x00\x3e\xfc\x03\x03".to_vec();
+    vast.resize(12_000, 0);
+    for (part, limit_kib) in [(&hello[..hello.len() / 2], 40), (&vast[..], 40)] {
+        let before = secure.rss_kib();
+        let peers: Vec<TcpStream> = (0..500)
+            .map(|_| {
+                let mut stream = secure.connect();
+                stream.write_all(part).expect("the server reads");
+                stream
+            })
+            .collect();
+        // Everything was read when the last one's bytes are: they come in order of arrival.
+        wait_for("all to be there", || (secure.connections() >= 500).then_some(()));
+        client.open("/echo").close();
+        let each_kib = secure.rss_kib().saturating_sub(before) / 500;
+        println!("half a handshake of {} bytes: {each_kib} KiB of ours", part.len());
+        assert!(each_kib <= limit_kib, "{each_kib} KiB for half a handshake");
+        for mut peer in peers {
+            let mut rest = Vec::new();
+            let _ = peer.read_to_end(&mut rest);
+            assert!(rest.is_empty() || rest[0] == 21, "nothing but an alert: {rest:02x?}");
+        }
+        wait_for("all to be gone", || (secure.connections() <= 1).then_some(()));
+    }
+    secure.counts("stentor_departures_total{reason=\"handshake_timeout\"} 1000");
+}
+
+#[test]
+fn the_time_for_the_head_counts_from_accept_and_not_from_the_handshake() {
+    let secure = Secure::start(&["--handshake-timeout", "2s"]);
+    let mut stream = Client::of(&secure).connect();
+    stream.conn.complete_io(&mut stream.sock).expect("the handshake is made");
+    let began = Instant::now();
+    // Half a head, and then nothing.
+    stream.write_all(b"GET /echo HTTP/1.1\r\nHost: t").expect("the server reads");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert!(began.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_hello_that_does_not_end_is_not_listened_to_for_ever() {
+    let secure = Secure::start(&[]);
+    let mut stream = secure.connect();
+    // One handshake message of 60 000 bytes, in records that are full.
+    let mut hello = vec![1, 0, 0xea, 0x60];
+    hello.resize(60_004, 0);
+    for piece in hello.chunks(16_000) {
+        let header = [0x16, 3, 1, (piece.len() >> 8) as u8, piece.len() as u8];
+        let _ = stream.write_all(&[&header[..], piece].concat());
+    }
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    secure.counts("stentor_refusals_total{kind=\"tls\",reason=\"hello_too_large\"} 1");
+}
+
+#[test]
+fn the_end_comes_in_order_close_frame_notice_fin() {
+    let secure = Secure::start(&[]);
+    for version in [&TLS12, &TLS13] {
+        let mut peer = Client::of(&secure).version(version).open("/echo");
+        peer.send_text("last words");
+        peer.send_close(1000, "");
+        assert_eq!(peer.message().text(), "last words");
+        assert_eq!(peer.message().close_code(), 1000);
+        // Zero only behind a close_notify: without one, rustls calls it an unexpected end.
+        assert_eq!(peer.stream.read(&mut [0; 16]).expect("an end in order"), 0);
+        assert_eq!(peer.stream.sock.tcp.read(&mut [0; 16]).expect("a FIN, not a reset"), 0);
+    }
+}
+
+#[test]
+fn a_refused_request_is_answered_and_ended_in_order() {
+    let secure = Secure::start(&[]);
+    let mut stream = Client::of(&secure).connect();
+    stream.write_all(b"BREW /pot HTTP/1.1\r\nHost: test\r\n\r\n").expect("the server reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an end in order");
+    assert!(answer.starts_with(b"HTTP/1.1 405"), "{}", String::from_utf8_lossy(&answer));
+    // Our side is open still: the server's is not.
+    assert_eq!(stream.sock.tcp.read(&mut [0; 16]).expect("a FIN"), 0);
+}
+
+#[test]
+fn words_and_a_close_notice_in_one_segment_are_both_heard() {
+    let secure = Secure::start(&[]);
+    let mut peer = Client::of(&secure).open("/echo");
+    // No close frame and no FIN follow: only the notice says that this is the end.
+    peer.stream.conn.writer().write_all(&encode(true, TEXT, b"goodbye")).expect("it is buffered");
+    peer.stream.conn.send_close_notify();
+    let mut bytes = Vec::new();
+    while peer.stream.conn.wants_write() {
+        peer.stream.conn.write_tls(&mut bytes).expect("memory takes it");
+    }
+    peer.stream.sock.tcp.write_all(&bytes).expect("the server reads");
+    wait_for("the connection to be over", || {
+        secure.metrics().contains("departures_total{reason=\"end_of_stream\"} 1").then_some(())
+    });
+    let mut rest = Vec::new();
+    peer.stream.sock.tcp.read_to_end(&mut rest).expect("the server has ended its side");
+}
+
+#[test]
+fn a_peer_that_vanishes_without_a_notice_has_ended() {
+    let secure = Secure::start(&[]);
+    let peer = Client::of(&secure).open("/echo");
+    drop(peer);
+    secure.counts("stentor_departures_total{reason=\"end_of_stream\"} 1");
+}
+
+#[test]
+fn a_slow_reader_gets_whole_frames_in_order_and_is_told_of_the_gap() {
+    let secure = Secure::start(&["--queue-max", "64ki", "--message-max", "64ki"]);
+    let mut slow = Client::of(&secure).open("/broadcast/news");
+    let mut good = Client::of(&secure).open("/broadcast/news");
+    let before = secure.rss_kib();
+    let filling = "x".repeat(9_000);
+    let mut published = 0_u64;
+    // Until the kernel's buffers and the queue are full, and then as much again. It pings meanwhile, and never reads.
+    while secure.stat("dropped_total") < 300 {
+        for _ in 0..20 {
+            secure.server.publish("news", "text/plain", format!("{published} {filling}").as_bytes());
+            assert!(good.message().text().starts_with(&format!("{published} ")));
+            published += 1;
+        }
+        slow.send(PING, b"there?");
+        assert!(published < 20_000, "the queue of a peer that does not read has no end");
+    }
+    let grown = secure.rss_kib().saturating_sub(before);
+    println!("a slow reader: {grown} KiB after {published} publications of 9 kB");
+    assert!(grown < 8 << 10, "{grown} KiB for one slow reader");
+
+    let (mut heard, mut missed, mut next) = (0, 0, 0);
+    secure.server.publish("news", "text/plain", b"the end");
+    while heard + missed < published + 1 {
+        let frame = slow.read();
+        if frame.opcode == PONG {
+            continue;
+        }
+        let text = frame.text();
+        if let Some(gap) = text.strip_prefix("{\"type\":\"gap\",\"missed\":") {
+            let gap: u64 = gap.trim_end_matches('}').parse().expect("a number");
+            (missed, next) = (missed + gap, next + gap);
+            continue;
+        }
+        heard += 1;
+        if text != "the end" {
+            assert!(text.starts_with(&format!("{next} ")) && text.ends_with("xx"), "{}", &text[..20]);
+            next += 1;
+        }
+    }
+    assert!(missed >= 300 && heard > 0, "{heard} heard, {missed} missed");
+    slow.send_close(1000, "");
+    assert_eq!(slow.closed(), 1000);
+}
+
+#[test]
+fn who_does_not_read_its_echoes_is_not_read_from_and_loses_nothing() {
+    let secure = Secure::start(&["--stall-timeout", "60s"]);
+    let mut peer = Client::of(&secure).open("/echo");
+    let mut reader = peer.stream.sock.tcp.try_clone().expect("descriptors are there");
+    let before = secure.rss_kib();
+    // Written until it does not fit any more: the server has stopped reading.
+    peer.stream
+        .sock
+        .tcp
+        .set_write_timeout(Some(std::time::Duration::from_millis(700)))
+        .expect("it can be set");
+    let mut sent = 0_u32;
+    let mut rest = Vec::new();
+    while rest.is_empty() {
+        let frame = encode(true, BINARY, &[&sent.to_be_bytes()[..], &vec![sent as u8; 20_000]].concat());
+        peer.stream.conn.writer().write_all(&frame).expect("one frame is buffered");
+        sent += 1;
+        let mut bytes = Vec::new();
+        while peer.stream.conn.wants_write() {
+            peer.stream.conn.write_tls(&mut bytes).expect("memory takes it");
+        }
+        rest = write_some(&mut peer.stream.sock.tcp, bytes);
+        assert!(sent < 10_000, "a server that is not read from has stopped reading");
+    }
+    let grown = secure.rss_kib().saturating_sub(before);
+    println!("echoes nobody reads: {grown} KiB after {sent} messages of 20 kB");
+    assert!(grown < 8 << 10, "{grown} KiB for one peer");
+    peer.stream.sock.tcp.set_write_timeout(Some(PATIENCE)).expect("it can be set");
+    let writer = std::thread::spawn(move || reader.write_all(&rest));
+    for n in 0..sent {
+        let frame = peer.message();
+        assert_eq!(frame.payload[..4], n.to_be_bytes(), "in order and without a gap");
+        assert!(frame.payload[4..].iter().all(|byte| *byte == n as u8) && frame.payload.len() == 20_004);
+    }
+    writer.join().expect("it ends").expect("the server reads again");
+    peer.close();
+}
+
+/// Writes until nothing more is taken, and returns what is left.
+fn write_some(stream: &mut TcpStream, mut bytes: Vec<u8>) -> Vec<u8> {
+    while !bytes.is_empty() {
+        match stream.write(&bytes) {
+            Ok(n) => drop(bytes.drain(..n)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn a_broadcast_reaches_plain_and_tls_alike() {
+    let secure = Secure::start(&[]);
+    let client = Client::of(&secure);
+    let mut plain: Vec<Peer> = (0..5).map(|_| secure.server.open("/broadcast/all")).collect();
+    let mut tls: Vec<Peer<TlsStream>> = (0..5).map(|_| client.open("/broadcast/all")).collect();
+    for n in 0..50 {
+        let text = format!("{n} {}", "y".repeat(n * 100));
+        if n % 2 == 0 {
+            plain[0].send_text(&text)
+        } else {
+            tls[0].send_text(&text)
+        }
+        for peer in &mut plain {
+            assert_eq!(peer.message().text(), text);
+        }
+        for peer in &mut tls {
+            assert_eq!(peer.message().text(), text);
+        }
+    }
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_sighup_and_nobody_is_dropped() {
+    let files = client::Files::new("reload");
+    let first = files.write("first.example");
+    let secure = Secure::start_with(&files, &[]);
+    let mut old = Client::trusting(secure.address, &first).name("first.example").open("/echo");
+    old.send_text("before");
+    assert_eq!(old.message().text(), "before");
+
+    let second = files.write("second.example");
+    secure.server.signal("HUP");
+    wait_for("the new files to be read", || {
+        secure.server.log().contains("certificate read again").then_some(())
+    });
+    Client::trusting(secure.address, &second).name("second.example").open("/echo").close();
+    assert!(matches!(
+        Client::trusting(secure.address, &first).name("first.example").refused(),
+        Error::InvalidCertificate(_)
+    ));
+
+    // A key that belongs to another certificate: the one in use stays, in one line.
+    let stranger = rcgen::KeyPair::generate().expect("a key");
+    std::fs::write(files.key(), stranger.serialize_pem()).expect("a file of ours");
+    secure.server.signal("HUP");
+    let line = wait_for("the bad files to be told", || {
+        let log = secure.server.log();
+        log.lines().find(|line| line.contains("stays in use")).map(str::to_owned)
+    });
+    assert!(line.contains("WARN") && line.contains("does not belong"), "{line}");
+    Client::trusting(secure.address, &second).name("second.example").open("/echo").close();
+    old.send_text("after");
+    assert_eq!(old.message().text(), "after");
+    old.close();
+}
+
+#[test]
+fn files_that_cannot_work_are_one_clear_line() {
+    let files = client::Files::new("bad");
+    files.write("good.example");
+    let (chain, key) = (files.chain().display().to_string(), files.key().display().to_string());
+    let made = |name: &str, text: &[u8]| {
+        let path = files.path(name);
+        std::fs::write(&path, text).expect("a file of ours");
+        path.display().to_string()
+    };
+    let stranger =
+        made("stranger.pem", rcgen::KeyPair::generate().expect("a key").serialize_pem().as_bytes());
+    let empty = made("empty.pem", b"");
+    let der = made("cert.der", b"\x30\x82\x01\x00");
+    let torn = made("torn.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let sealed = made(
+        "sealed.pem",
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    let none = files.path("none.pem").display().to_string();
+    let directory = files.path("").display().to_string();
+    for (chain, key, words) in [
+        (&none, &key, "No such file"),
+        (&chain, &none, "No such file"),
+        (&directory, &key, "is not a file"),
+        (&empty, &key, "no certificate in it"),
+        (&key, &key, "no certificate in it"),
+        (&der, &key, "looks like DER"),
+        (&torn, &key, "not good PEM"),
+        (&chain, &empty, "no private key in it"),
+        (&chain, &chain, "no private key in it"),
+        (&chain, &sealed, "encrypted"),
+        (&chain, &stranger, "does not belong"),
+    ] {
+        let args = ["--tls-listen", "127.0.0.1:0", "--tls-cert", chain, "--tls-key", key];
+        let (status, stdout, stderr) = run_to_end(&args);
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert_eq!((stdout.as_str(), stderr.lines().count()), ("", 1), "{stderr}");
+        assert!(
+            stderr.starts_with("error: --tls-") && stderr.contains(words),
+            "`{words}` is not in {stderr}"
+        );
+    }
+}
+
+#[test]
+fn keys_come_in_three_forms_and_chains_in_order() {
+    // Made by `openssl` for this test: PKCS#1 and PKCS#8 of one RSA key, SEC1 of an EC key; each certificate lasts
+    // until 2126, and nobody trusts it anywhere.
+    for (chain, key) in
+        [("rsa.pem", "rsa-pkcs1.key"), ("rsa.pem", "rsa-pkcs8.key"), ("ec.pem", "ec-sec1.key")]
+    {
+        let path = |name: &str| format!("{}/tests/tls/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+        let files = client::Files { chain: path(chain).into(), key: path(key).into() };
+        let secure = Secure::start_with(&files, &[]);
+        let trusted = client::read_certificate(&files.chain);
+        for version in [&TLS12, &TLS13] {
+            Client::trusting(secure.address, &trusted).version(version).open("/echo").close();
+        }
+    }
+}
+
+#[test]
+fn flags_that_make_no_sense_are_usage() {
+    for (args, word) in [
+        (&["--tls-listen", "127.0.0.1:0"][..], "--tls-self-signed"),
+        (&["--tls-listen", "127.0.0.1:0", "--tls-cert", "x"], "--tls-key"),
+        (&["--tls-listen", "127.0.0.1:0", "--tls-key", "x"], "--tls-cert"),
+        (&["--tls-cert", "x", "--tls-key", "x"], "--tls-listen"),
+        (&["--tls-self-signed"], "--tls-listen"),
+        (&["--tls-listen", "127.0.0.1:0", "--tls-self-signed", "--tls-min-version", "1.1"], "1.2"),
+        (&["--tls-listen", "unix:/tmp/x", "--tls-self-signed"], "--tls-listen"),
+        (&["--tls-listen", "nonsense", "--tls-self-signed"], "--tls-listen"),
+    ] {
+        let (status, _, stderr) = run_to_end(args);
+        assert_eq!(status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(word), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn the_line_at_the_start_says_where_tls_is_and_whom_to_expect() {
+    let secure = Secure::start(&[]);
+    let line = secure.server.log().lines().next().expect("there is one").to_owned();
+    assert!(line.contains(&format!("wss://{}", secure.address)), "{line}");
+    let (_, print) = line.split_once("SHA-256 ").expect("a fingerprint");
+    let print: Vec<&str> = print.trim_end_matches(')').split(':').collect();
+    assert_eq!(print.len(), 32, "{line}");
+    // Only the certificate is written: whoever reads the file can trust us, not be us.
+    let written = std::fs::read_to_string(&secure.written).expect("it was asked for");
+    assert!(written.contains("BEGIN CERTIFICATE") && !written.contains("PRIVATE"));
+}
+
+#[test]
+fn a_signal_ends_tls_peers_as_it_ends_others() {
+    let mut secure = Secure::start(&[]);
+    let client = Client::of(&secure);
+    let peers: Vec<_> = (0..20).map(|_| client.open("/echo")).collect();
+    // One whose handshake is half made, and one that has not begun.
+    let mut half = secure.connect();
+    half.write_all(&client.hello()[..40]).expect("the server reads");
+    let silent = secure.connect();
+    secure.server.signal("TERM");
+    for mut peer in peers {
+        assert_eq!(peer.closed(), 1001);
+    }
+    assert_eq!(secure.server.wait().code(), Some(0));
+    drop((half, silent));
+}
+
+#[test]
+fn a_program_of_ones_own_speaks_tls_too() {
+    use stentor::server::{Certificate, Server, TlsSettings, TlsVersion};
+    let settings = TlsSettings {
+        listen: vec!["127.0.0.1:0".parse().expect("an address")],
+        certificate: Certificate::SelfSigned { names: vec!["own.example".into()], written: None },
+        min_version: TlsVersion::V13,
+    };
+    let server = Server::builder().configure(|config| config.listen.clear()).tls(settings.clone()).bind();
+    let server = server.expect("it can be bound");
+    assert_eq!((server.addresses().len(), server.tls_addresses().len()), (0, 1));
+    assert!(server.summary().contains("wss://127.0.0.1:"), "{}", server.summary());
+    let nowhere = TlsSettings { listen: Vec::new(), ..settings };
+    assert!(Server::builder().tls(nowhere).bind().is_err());
+}
+
+#[test]
+fn idle_peers_cost_little() {
+    let secure = Secure::start(&[]);
+    let client = Client::of(&secure);
+    let open = |count: usize| -> Vec<Peer<TlsStream>> {
+        (0..count)
+            .map(|_| {
+                let mut peer = client.open("/echo");
+                // A message of several records each way: what its buffers grew to must not stay.
+                peer.send(BINARY, &[7; 40_000]);
+                assert_eq!(peer.message().payload.len(), 40_000);
+                peer.send_text("small");
+                assert_eq!(peer.message().text(), "small");
+                peer
+            })
+            .collect()
+    };
+    // The slope, not the sum: the first hundred pay for what all share.
+    let first = open(100);
+    let before = secure.rss_kib();
+    let peers = open(600);
+    let each = (secure.rss_kib() - before) as f64 / 600.0;
+    println!("an idle TLS peer: {each:.2} KiB of ours");
+    assert!(each <= 12.0, "{each:.2} KiB for an idle peer");
+    drop((first, peers));
+}
+
+#[test]
+fn a_closed_frame_is_not_needed_to_free_everything() {
+    let secure = Secure::start(&[]);
+    let client = Client::of(&secure);
+    let peers: Vec<_> = (0..50).map(|_| client.open("/broadcast/x")).collect();
+    let resets = peers.into_iter().map(|peer| {
+        let tcp = socket2::Socket::from(peer.stream.sock.tcp);
+        tcp.set_linger(Some(std::time::Duration::ZERO)).expect("it can be set");
+    });
+    resets.for_each(drop);
+    wait_for("all to be gone", || (secure.connections() <= 1).then_some(()));
+    let mut peer = client.open("/echo");
+    peer.send(CLOSE, &[]);
+    assert_eq!(peer.closed(), 1005);
+}
+
+#[test]
+fn a_plain_server_says_that_there_is_nothing_to_reload() {
+    let server = Server::start(&[]);
+    server.signal("HUP");
+    wait_for("the line", || server.log().contains("nothing to reload").then_some(()));
+    server.open("/echo").close();
+}
