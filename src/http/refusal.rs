@@ -228,6 +228,61 @@ mod tests {
         );
     }
 
+    const ALL: [Refusal; 31] = [
+        Refusal::RequestLineTooLong,
+        Refusal::HeadTooLarge,
+        Refusal::TooManyHeaders,
+        Refusal::RequestLineMalformed,
+        Refusal::VersionUnsupported,
+        Refusal::TargetMalformed,
+        Refusal::Nul,
+        Refusal::BareCr,
+        Refusal::BareLf,
+        Refusal::FoldedLine,
+        Refusal::SpaceBeforeColon,
+        Refusal::ColonMissing,
+        Refusal::HeaderName,
+        Refusal::HeaderValue,
+        Refusal::HostMissing,
+        Refusal::HostDuplicate,
+        Refusal::HostInvalid,
+        Refusal::LengthInvalid,
+        Refusal::LengthDuplicate,
+        Refusal::LengthAndEncoding,
+        Refusal::EncodingUnsupported,
+        Refusal::ChunkMalformed,
+        Refusal::ChunkExtrasTooLarge,
+        Refusal::BodyTooLarge,
+        Refusal::UpgradeWithBody,
+        Refusal::HeadTimeout,
+        Refusal::BodyTimeout,
+        Refusal::PathUnknown,
+        Refusal::PathMalformed,
+        Refusal::MethodNotAllowed { allow: "GET" },
+        Refusal::Unavailable,
+    ];
+
+    /// The invariants at the head of this file, reason by reason.
+    #[test]
+    fn every_reason_has_a_label_of_its_own_and_an_answer_that_names_its_status_and_closes() {
+        let mut labels: Vec<_> = ALL.iter().map(|refusal| refusal.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), ALL.len());
+        for refusal in ALL {
+            let status = refusal.status();
+            assert!((400..600).contains(&status.code()) && !status.reason().is_empty(), "{status}");
+            let (mut whole, mut head) = (Vec::new(), Vec::new());
+            refusal.encode(&mut whole, false);
+            refusal.encode(&mut head, true);
+            let whole = String::from_utf8(whole).unwrap();
+            assert!(whole.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{whole}");
+            assert!(whole.contains("\r\nConnection: close\r\n"), "{whole}");
+            assert!(whole.ends_with(&format!("\r\n\r\n{refusal}\n")) && !refusal.to_string().contains('\n'));
+            assert!(whole.as_bytes().starts_with(&head) && head.ends_with(b"\r\n\r\n"));
+        }
+    }
+
     #[test]
     fn a_wrong_method_learns_which_are_right() {
         let mut out = Vec::new();

@@ -179,6 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn every_status_that_is_sent_has_its_words() {
+        let named = (100..600).map(Status).filter(|status| !status.reason().is_empty());
+        let lines: Vec<String> = named.map(|status| status.to_string()).collect();
+        for line in
+            ["101 Switching Protocols", "200 OK", "204 No Content", "400 Bad Request", "403 Forbidden"]
+        {
+            assert!(lines.iter().any(|other| other == line), "{line}: {lines:?}");
+        }
+        assert!(!lines.iter().any(|line| line.contains(['\r', '\n'])));
+        assert_eq!(Status(299).to_string(), "299 ", "a code that nobody sends has none");
+    }
+
+    #[test]
+    fn an_upgrade_is_named_in_connection_whether_it_stays_open_or_not() {
+        let upgrade = Response::new(Status::UPGRADE_REQUIRED).header("Upgrade", "websocket");
+        assert!(encoded(&upgrade, false, true).contains("\r\nConnection: Upgrade\r\n"));
+        assert!(encoded(&upgrade, false, false).contains("\r\nConnection: close, Upgrade\r\n"));
+    }
+
+    #[test]
     fn the_bytes() {
         let response = Response::new(Status::OK).header("X-A", "b").body("text/plain", b"hello");
         let head = "HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n";

@@ -143,6 +143,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_code_is_its_number() {
+        assert_eq!(CloseCode::from(4000).to_string(), "4000");
+        assert_eq!(u16::from(CloseCode::GOING_AWAY), 1001);
+        assert_eq!(CloseCode::from(1001), CloseCode::GOING_AWAY);
+    }
+
     /// Autobahn 7.3.*: empty, one byte, a code, a code with a reason, the longest reason.
     #[test]
     fn bodies_of_every_shape() {
