@@ -112,6 +112,8 @@ pub struct Plan {
     pub subprotocols: Vec<String>,
     /// The `Origin` header.
     pub origin: Option<String>,
+    /// permessage-deflate is offered.
+    pub deflate: bool,
     /// The run's number in its markers.
     pub run_id: u32,
     /// What schedule, sizes and payloads are drawn from.
@@ -183,6 +185,7 @@ impl Plan {
             headers: args.header.iter().map(|line| header(line)).collect::<Result<_, _>>()?,
             subprotocols: args.subprotocol.clone(),
             origin: args.origin.clone(),
+            deflate: args.deflate,
             run_id: fastrand::u32(1..),
             seed,
             strict: args.strict,
@@ -261,7 +264,7 @@ impl Plan {
             subprotocols: self.subprotocols.clone(),
             origin: self.origin.clone(),
             protocol: Protocol::Raw.to_string(),
-            deflate: false,
+            deflate: self.deflate,
             strict: self.strict,
             thresholds: self.thresholds.clone(),
         }
@@ -346,7 +349,6 @@ mod tests {
             ("-s slow", "slow"),
             ("-s chat", "chat"),
             ("--protocol socketio", "socketio"),
-            ("--deflate", "--deflate"),
             ("--tls-insecure wss://x/", "--tls-insecure"),
             ("--cacert x.pem", "--cacert"),
             ("--slow-rate 5", "--slow-rate"),

@@ -7,15 +7,21 @@
 //! Invariants: a client is at most [`CLIENT_BYTES_MAX`] bytes; nothing is written behind an unfinished write; a read
 //! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
 
+mod lent;
 mod open;
+mod system;
 
+pub use lent::{ASK, Compression, Lent};
 pub use open::open;
+pub use system::reason;
 
 use mio::net::TcpStream;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use stentor::http::{self, HeadScan, Storage};
+use stentor::ws::extension::Agreed;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
-use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked};
+use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked, frame_len};
+use system::{Unwritten, write_some};
 
 /// Bound of a client's own state, in bytes. With 16 bytes of completeness tracking and 4 of sequence it stays below
 /// the 128 that the tool allows itself.
@@ -54,6 +60,8 @@ pub struct Client {
     /// The socket, unless it is new or gone.
     stream: Option<TcpStream>,
     state: State,
+    /// What was agreed on with `--deflate`.
+    deflate: Option<Agreed>,
     decoder: Decoder,
     /// What is received and incomplete.
     partial: Option<Box<Partial>>,
@@ -73,14 +81,6 @@ struct Partial {
     scan: HeadScan,
 }
 
-/// Frames that the socket did not take.
-#[derive(Debug, Default)]
-struct Unwritten {
-    bytes: Vec<u8>,
-    /// How many of them are written.
-    written: usize,
-}
-
 /// What happened while reading, for the caller to act on.
 #[derive(Debug)]
 pub enum Progress {
@@ -92,15 +92,15 @@ pub enum Progress {
     Gone(Reason),
 }
 
-/// What a loop lends its clients.
-#[derive(Debug)]
-pub struct Lent {
-    /// One read's worth of bytes.
-    pub receive: Vec<u8>,
-    /// One frame's worth of bytes.
-    pub encode: Vec<u8>,
-    /// Draws masking keys.
-    pub rng: fastrand::Rng,
+/// A message that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'b> {
+    /// What it says, inflated.
+    pub payload: &'b [u8],
+    /// What it took on the wire, in bytes: one frame, as servers send it.
+    pub wire_bytes: usize,
+    /// When it was read.
+    pub now_ns: u64,
 }
 
 impl Default for Client {
@@ -108,6 +108,7 @@ impl Default for Client {
         Self {
             stream: None,
             state: State::New,
+            deflate: None,
             decoder: Decoder::new(Role::Client),
             partial: None,
             unwritten: None,
@@ -120,6 +121,11 @@ impl Client {
     /// Where the connection stands.
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// What was agreed on with `--deflate`; `None`: no compression.
+    pub const fn deflate(&self) -> Option<Agreed> {
+        self.deflate
     }
 
     /// Whether a frame waits for the socket.
@@ -165,7 +171,7 @@ impl Client {
         self.write(&lent.encode)
     }
 
-    /// Reads everything there is. `message` is called for each data message with its payload.
+    /// Reads everything there is. `message` is called for each data message.
     ///
     /// `handshake` and `request` are what was asked; they matter only until the connection is open. `to_end` says that
     /// the peer has closed, so that the end must be read too. `clock` is called once after every read.
@@ -175,7 +181,7 @@ impl Client {
         to_end: bool,
         asked: impl Fn() -> (ClientHandshake, ClientRequest<'a>),
         clock: impl Fn() -> u64,
-        mut message: impl FnMut(&[u8], u64),
+        mut message: impl FnMut(Heard<'_>),
     ) -> Progress {
         let mut progress = Progress::None;
         loop {
@@ -229,9 +235,13 @@ impl Client {
         let mut storage = Storage::new();
         let response = http::client::Response::parse(&partial.bytes[..head_len], &mut storage)
             .map_err(|error| Reason::from(format!("handshake: {error}")))?;
-        handshake
+        let accepted = handshake
             .check_response(request, response.status.code(), response.headers())
             .map_err(|rejection| Reason::from(format!("handshake: {rejection}")))?;
+        self.deflate = accepted.deflate;
+        if self.deflate.is_some() {
+            self.decoder = Decoder::with_deflate(Role::Client);
+        }
         partial.bytes.drain(..head_len);
         if partial.bytes.is_empty() {
             self.partial = None;
@@ -246,7 +256,7 @@ impl Client {
         lent: &mut Lent,
         got: usize,
         now_ns: u64,
-        message: &mut impl FnMut(&[u8], u64),
+        message: &mut impl FnMut(Heard<'_>),
     ) -> Result<(), Reason> {
         let mut receive = std::mem::take(&mut lent.receive);
         let outcome = match self.partial.take() {
@@ -286,19 +296,26 @@ impl Client {
         cursor: &mut Cursor,
         lent: &mut Lent,
         now_ns: u64,
-        message: &mut impl FnMut(&[u8], u64),
+        message: &mut impl FnMut(Heard<'_>),
     ) -> Result<(), Reason> {
         loop {
             match self.decoder.decode(window, cursor, &LIMITS) {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Message { payload, .. })) => message(payload, now_ns),
+                Ok(Some(Event::Message { payload, .. })) => {
+                    message(Heard { payload, wire_bytes: frame_len(payload.len()), now_ns });
+                }
+                Ok(Some(Event::Compressed { kind, payload })) => {
+                    let wire_bytes = frame_len(payload.len());
+                    let compression = lent.compression.get_or_insert_default();
+                    message(Heard { payload: compression.inflate(kind, payload)?, wire_bytes, now_ns });
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     lent.encode.clear();
                     let key = lent.rng.u32(..).to_ne_bytes();
                     encode_masked(&mut lent.encode, Opcode::Pong, payload, key);
                     self.write(&lent.encode)?;
                 }
-                Ok(Some(Event::Pong(_) | Event::Compressed { .. })) => {}
+                Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(body))) => {
                     let code = body.map_or(CloseCode::NO_STATUS, |(code, _)| code);
                     self.farewell(if code.may_be_sent() { code } else { CloseCode::NORMAL }, lent);
@@ -375,25 +392,4 @@ impl Client {
         self.drop_connection();
         Progress::Gone(why.into())
     }
-}
-
-/// Writes until the socket takes no more; returns how many bytes it took.
-fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(more) => written += more,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(written)
-}
-
-/// The system's words without the number, so that equal failures count together.
-pub fn reason(error: &io::Error) -> Reason {
-    let text = error.to_string();
-    Reason::from(text.split(" (os error").next().unwrap_or_default().to_lowercase())
 }

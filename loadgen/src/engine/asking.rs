@@ -6,6 +6,7 @@
 //! Invariants: the same client always gets the same nonce within a run, different clients get different ones.
 
 use super::assignment::Assignment;
+use crate::client::ASK;
 use crate::plan::{Plan, Target};
 use std::net::IpAddr;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
@@ -58,7 +59,7 @@ impl<'p> Asking<'p> {
             target: &target.path,
             origin: self.plan.origin.as_deref(),
             protocols: &self.protocols,
-            deflate: None,
+            deflate: self.plan.deflate.then_some(ASK),
             headers: &self.headers,
         }
     }

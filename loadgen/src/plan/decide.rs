@@ -44,10 +44,8 @@ pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
     if args.protocol != Protocol::Raw {
         return Err(usage("--protocol socketio is not built yet; built is raw"));
     }
-    let UnbuiltFlags { deflate, tls_insecure, cacert, session, storm, backoff, slow, slow_rate } =
-        &args.unbuilt;
+    let UnbuiltFlags { tls_insecure, cacert, session, storm, backoff, slow, slow_rate } = &args.unbuilt;
     let given = [
-        (*deflate, "--deflate"),
         (*tls_insecure, "--tls-insecure"),
         (cacert.is_some(), "--cacert"),
         (session.is_some(), "--session"),
