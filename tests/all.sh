@@ -3,6 +3,7 @@
 #
 #   tests/all.sh                 everything, as CI runs it
 #   tests/all.sh fmt clippy      only these steps
+#   tests/all.sh nightly         what takes too long for every run
 #   tests/all.sh --list          which steps there are
 #
 # Needs a Debian (or a relative of it) with Rust. What else a step needs comes from apt, pip and npm by package
@@ -22,12 +23,17 @@ STEPS=(
   "doc       300  the documentation builds without a warning"
   "test      900  unit, property, documentation and integration tests"
   "build     900  the programs as they are shipped, which the steps below use"
-  "autobahn  300  the Autobahn suite against /echo: conformance of the server"
-  "client    300  the Autobahn suite against the client side of loadgen"
+  "autobahn  600  the Autobahn suite against /echo: conformance of the server"
+  "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
   "sim       600  500 simulated worlds of fixed seeds, 50 of fresh ones"
   "guest     300  50 000 clients on one server process, in a guest kernel"
+)
+
+# Only by name.
+NIGHT=(
+  "nightly  5400  all 517 cases of the Autobahn suite, in both roles"
 )
 
 step_fmt() {
@@ -78,6 +84,12 @@ step_autobahn() {
 step_client() {
   python_for_autobahn
   tests/autobahn/run.sh client
+}
+
+step_nightly() {
+  python_for_autobahn
+  tests/autobahn/run.sh server --all
+  tests/autobahn/run.sh client --all
 }
 
 step_browser() {
@@ -166,7 +178,7 @@ python_for_autobahn() {
 
 # The lines of the plan whose name is $1, or all of them.
 plan() {
-  printf '%s\n' "${STEPS[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
+  printf '%s\n' "${STEPS[@]}" "${NIGHT[@]}" | awk -v name="${1:-}" 'name == "" || $1 == name'
 }
 
 # Runs one step in a process of its own, so that a time limit can end it with all that it has started.
