@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use super::compressors::Compressors;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Dialects};
 use super::frame::Frame;
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
@@ -21,14 +21,12 @@ use crate::base::tick::Nanos;
 #[derive(Debug)]
 pub struct Delivery {
     topic: TopicId,
-    bytes: Rc<Vec<u8>>,
     items: Vec<Item>,
-    /// In the compressed dialects that somebody of the topic is sent, by slot.
-    translations: [Option<Translation>; Dialect::DEFLATED.len()],
-    /// What each subscriber is sent, by position; empty if it is `bytes` for all.
-    dialects: Box<[Dialect]>,
-    /// What the subscriber of the last visit is sent.
+    /// What the subscriber of the last visit is sent, and the segment in it.
     spoken: Dialect,
+    form: Form,
+    /// If it is not the plain form for all.
+    mixed: Option<Box<Mixed>>,
     /// Nobody joined in between and everybody hears itself: all are owed the whole.
     is_whole: bool,
     start: u32,
@@ -41,9 +39,18 @@ pub struct Delivery {
     ranges: Vec<Range>,
 }
 
-/// A segment in another dialect: its frames, as many and in the same order, and where each ends.
+/// Who is sent what. The form in use is changed places with, instead of looked up: that costs the plain delivery nothing.
 #[derive(Debug)]
-struct Translation {
+struct Mixed {
+    /// By position.
+    dialects: Box<[Dialect]>,
+    /// The segment in the dialects that are not spoken at the moment.
+    others: [Option<Form>; Dialect::COUNT],
+}
+
+/// A segment in one dialect: as many frames in the same order, and where each ends, if not where the items say.
+#[derive(Debug)]
+struct Form {
     bytes: Rc<Vec<u8>>,
     ends: Vec<u32>,
 }
@@ -69,10 +76,7 @@ impl Delivery {
     ) -> Option<Self> {
         let Departing { segment: Segment { bytes, items }, start, live, dialects } =
             topics.begin_delivery(topic)?;
-        let translations = Dialect::DEFLATED.map(|dialect| {
-            if dialects.is_spoken(dialect) { translate(compressors, dialect, &bytes, &items) } else { None }
-        });
-        let dialects = dialects.snapshot();
+        let mixed = Mixed::of(compressors, dialects, &bytes, &items);
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
         let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
@@ -82,7 +86,7 @@ impl Delivery {
         let unclaimed = items.iter().map(|item| u64::from(item.audience)).sum();
         Some(Self {
             topic,
-            bytes: Rc::new(bytes),
+            form: Form { bytes: Rc::new(bytes), ends: Vec::new() },
             is_whole,
             start: if circle == 0 { 0 } else { start % circle },
             walked: 0,
@@ -92,8 +96,7 @@ impl Delivery {
             unclaimed,
             ranges: Vec::with_capacity(1),
             items,
-            translations,
-            dialects,
+            mixed,
             spoken: Dialect::Raw,
         })
     }
@@ -113,7 +116,9 @@ impl Delivery {
         if id.is_none() {
             return Step::Skip;
         }
-        self.spoken = self.dialects.get(position as usize).copied().unwrap_or(Dialect::Raw);
+        if let Some(mixed) = &mut self.mixed {
+            mixed.speak_to(position, &mut self.spoken, &mut self.form);
+        }
         self.find_ranges(position, id);
         self.unvisited = self.unvisited.saturating_sub(1);
         if self.ranges.is_empty() {
@@ -129,36 +134,24 @@ impl Delivery {
     fn find_ranges(&mut self, position: u32, id: ConnId) {
         self.ranges.clear();
         if self.is_whole {
-            let (to, publications) = (self.spoken_bytes().len() as u32, self.items.len() as u32);
+            let (to, publications) = (self.form.bytes.len() as u32, self.items.len() as u32);
             self.ranges.push(Range { from: 0, to, publications });
             return;
         }
-        let Self { items, translations, spoken, ranges, .. } = self;
-        match spoken.slot().and_then(|slot| translations[slot].as_ref()) {
-            None => Segment::ranges(items, |index| items[index].end, position, id, ranges),
-            Some(Translation { ends, .. }) => {
-                Segment::ranges(items, |index| ends[index], position, id, ranges)
+        let Self { items, form, spoken, ranges, .. } = self;
+        match spoken {
+            Dialect::Raw => Segment::ranges(items, |index| items[index].end, position, id, ranges),
+            Dialect::Wide | Dialect::Narrow => {
+                Segment::ranges(items, |index| form.ends[index], position, id, ranges);
             }
         }
-    }
-
-    /// The bytes that the subscriber of the last visit is sent ranges of.
-    #[inline]
-    fn spoken_bytes(&self) -> &Rc<Vec<u8>> {
-        self.translation().map_or(&self.bytes, |translation| &translation.bytes)
-    }
-
-    /// The segment as the subscriber of the last visit is sent it, if that is not the plain one.
-    #[inline]
-    fn translation(&self) -> Option<&Translation> {
-        self.translations[self.spoken.slot()?].as_ref()
     }
 
     /// Whether what the subscriber of the last visit is owed holds compressed frames, which its window takes in.
     #[inline]
     #[must_use]
     pub fn is_compressed(&self) -> bool {
-        self.translation().is_some()
+        self.spoken != Dialect::Raw
     }
 
     /// What the subscriber of the last [`Step::Visit`] is owed; nearly always one range. Only the last of several
@@ -168,7 +161,7 @@ impl Delivery {
         let last = self.ranges.len().wrapping_sub(1);
         self.ranges.iter().enumerate().map(move |(index, range)| {
             let entry = if index == last { self.entry } else { EntryId::NONE };
-            Frame::new(self.spoken_bytes(), range.from, range.to, range.publications, entry)
+            Frame::new(&self.form.bytes, range.from, range.to, range.publications, entry)
         })
     }
 
@@ -177,7 +170,7 @@ impl Delivery {
     #[must_use]
     pub fn single(&self) -> Option<(&[u8], Range)> {
         match self.ranges[..] {
-            [range] => Some((&self.spoken_bytes()[range.from as usize..range.to as usize], range)),
+            [range] => Some((&self.form.bytes[range.from as usize..range.to as usize], range)),
             _ => None,
         }
     }
@@ -209,13 +202,45 @@ impl Delivery {
     }
 }
 
+impl Mixed {
+    /// The dialects of a segment, compressed once for each that is spoken; `None` if nothing is worth compressing.
+    fn of(
+        compressors: &mut Compressors,
+        dialects: &Dialects,
+        bytes: &[u8],
+        items: &[Item],
+    ) -> Option<Box<Self>> {
+        let mut others = [const { None }; Dialect::COUNT];
+        for dialect in Dialect::DEFLATED.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
+            others[dialect as usize] = translate(compressors, dialect, bytes, items);
+        }
+        if others.iter().all(Option::is_none) {
+            return None;
+        }
+        let mut dialects = dialects.snapshot();
+        // What was not worth translating is sent as it is.
+        for dialect in dialects.iter_mut().filter(|dialect| others[**dialect as usize].is_none()) {
+            *dialect = Dialect::Raw;
+        }
+        Some(Box::new(Self { dialects, others }))
+    }
+
+    /// Goes over to the dialect of whoever stands at `position`.
+    #[inline]
+    fn speak_to(&mut self, position: u32, spoken: &mut Dialect, form: &mut Form) {
+        let dialect = self.dialects.get(position as usize).copied().unwrap_or_default();
+        if dialect != *spoken
+            && let Some(next) = self.others[dialect as usize].take()
+        {
+            self.others[*spoken as usize] = Some(std::mem::replace(form, next));
+            *spoken = dialect;
+        }
+        debug_assert_eq!(dialect, *spoken, "every dialect of the segment has a form");
+    }
+}
+
 /// The frames of a segment in a compressed dialect; `None` if none of them is worth compressing.
-fn translate(
-    compressors: &mut Compressors,
-    dialect: Dialect,
-    bytes: &[u8],
-    items: &[Item],
-) -> Option<Translation> {
+fn translate(compressors: &mut Compressors, dialect: Dialect, bytes: &[u8], items: &[Item]) -> Option<Form> {
     let (mut translated, mut ends, mut from) = (Vec::new(), Vec::with_capacity(items.len()), 0);
     let mut is_compressed = false;
     for item in items {
@@ -224,5 +249,5 @@ fn translate(
         from = item.end as usize;
     }
     translated.shrink_to_fit();
-    is_compressed.then(|| Translation { bytes: Rc::new(translated), ends })
+    is_compressed.then(|| Form { bytes: Rc::new(translated), ends })
 }

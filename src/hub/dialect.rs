@@ -24,6 +24,9 @@ impl Dialect {
     /// The compressed ones, in the order of their [`slot`](Self::slot).
     pub const DEFLATED: [Self; 2] = [Self::Wide, Self::Narrow];
 
+    /// How many there are, the plain one included.
+    pub const COUNT: usize = 1 + Self::DEFLATED.len();
+
     /// The place of a compressed dialect in an array of them.
     #[inline]
     #[must_use]
