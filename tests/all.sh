@@ -24,8 +24,8 @@ STEPS=(
   "deny      200  licences, sources and versions of the packages we ship"
   "test      900  unit, property, documentation and integration tests"
   "build     900  the programs as they are shipped, which the steps below use"
-  "autobahn  300  the Autobahn suite against /echo: conformance of the server"
-  "client    300  the Autobahn suite against the client side of loadgen"
+  "autobahn  600  the Autobahn suite against /echo: conformance of the server"
+  "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
@@ -36,6 +36,7 @@ STEPS=(
 EXTRAS=(
   "coverage  1800  lines of src/ws and src/http that tests run: at least 95 %"
   "advisories 300  no known vulnerability; fetches the database, or reads a clone of it in \$ADVISORY_DB"
+  "nightly  5400  all 517 cases of the Autobahn suite, in both roles"
 )
 
 step_fmt() {
@@ -115,6 +116,12 @@ step_autobahn() {
 step_client() {
   python_for_autobahn
   tests/autobahn/run.sh client
+}
+
+step_nightly() {
+  python_for_autobahn
+  tests/autobahn/run.sh server --all
+  tests/autobahn/run.sh client --all
 }
 
 step_browser() {

@@ -14,6 +14,7 @@ use std::io::Write;
 use stentor::server::Config;
 use stentor::server::deflate::Mode;
 use stentor::service::{Admission, Ctx, Kind, Request, Service, TopicId};
+use stentor::ws::deflate::{DEFLATER_BYTES_MAX, INFLATER_BYTES_MAX};
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 
@@ -361,7 +362,7 @@ fn a_flood_that_unfolds_is_taken_in_portions() {
 
 #[test]
 fn memory_is_promised_up_to_the_bound_and_back_afterwards() {
-    let one = (344 + 48) << 10;
+    let one = (DEFLATER_BYTES_MAX + INFLATER_BYTES_MAX) as u64;
     let server = start("context", &["--deflate-memory", &(3 * one + 1000).to_string()]);
     let mut peers: Vec<Deflated> = (0..3).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
     assert!(peers.iter().all(|peer| peer.agreed == "permessage-deflate"));

@@ -14,8 +14,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use stentor::http::{self, HeadScan, Storage, client::Response};
+use stentor::ws::deflate::{Deflater, Inflater};
+use stentor::ws::extension::{Agreed, Ask};
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
-use stentor::ws::{Cursor, Decoder, Event, Kind, Limits, Opcode, Role, close, encode_masked};
+use stentor::ws::{CloseCode, Cursor, Decoder, Event, Kind, Limits, Opcode, Role, Violation};
+use stentor::ws::{close, encode_masked};
 
 /// What the suite's largest cases need: 16 MiB in one message, 65 536 fragments.
 const LIMITS: Limits = Limits { frame_max: 16 << 20, message_max: 16 << 20, fragments_max: 65_537 };
@@ -23,6 +26,13 @@ const LIMITS: Limits = Limits { frame_max: 16 << 20, message_max: 16 << 20, frag
 const READ_BYTES: usize = 256 * 1024;
 /// A case that is quiet for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Leaves the suite every freedom: contexts taken over or not, windows of either side from 9 bits to 15.
+const ASK: Ask = Ask {
+    server_no_context_takeover: false,
+    client_no_context_takeover: false,
+    server_max_window_bits: None,
+    client_max_window_bits: true,
+};
 
 fn main() -> ExitCode {
     let Some(address) = std::env::args().nth(1) else {
@@ -43,21 +53,19 @@ fn main() -> ExitCode {
 
 fn run(address: &str) -> Result<u32, Box<dyn Error>> {
     let mut count = String::new();
-    Connection::open(address, "/getCaseCount")?.converse(|_, _, payload| {
+    Connection::open(address, "/getCaseCount")?.converse(|payload| {
         count = String::from_utf8_lossy(payload).into_owned();
+        false
     })?;
     let count: u32 = count.parse().map_err(|_| format!("the suite has `{count}` cases"))?;
     for case in 1..=count {
         let target = format!("/runCase?case={case}&agent=loadgen");
-        let echo = |out: &mut Vec<u8>, kind: Kind, payload: &[u8]| {
-            encode_masked(out, kind.opcode(), payload, fresh_key());
-        };
         // A failed case is the report's to judge; the next one follows in any case.
-        if let Err(why) = Connection::open(address, &target)?.converse(echo) {
+        if let Err(why) = Connection::open(address, &target)?.converse(|_| true) {
             println!("case {case}: {why}");
         }
     }
-    Connection::open(address, "/updateReports?agent=loadgen")?.converse(|_, _, _| ())?;
+    Connection::open(address, "/updateReports?agent=loadgen")?.converse(|_| false)?;
     Ok(count)
 }
 
@@ -74,6 +82,23 @@ struct Connection {
     /// `window[..filled]` is what was received and is still needed.
     window: Vec<u8>,
     filled: usize,
+    /// If compression was agreed on.
+    compression: Option<Compression>,
+}
+
+/// What a connection with permessage-deflate has more.
+struct Compression {
+    agreed: Agreed,
+    inflater: Inflater,
+    deflater: Deflater,
+    inflated: Vec<u8>,
+}
+
+impl Compression {
+    fn new(agreed: Agreed) -> Self {
+        let deflater = Deflater::new(agreed.client_window_bits());
+        Self { agreed, inflater: Inflater::new(), deflater, inflated: Vec::new() }
+    }
 }
 
 impl Connection {
@@ -81,7 +106,7 @@ impl Connection {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        let request = ClientRequest { host: address, target, ..ClientRequest::default() };
+        let request = ClientRequest { host: address, target, deflate: Some(ASK), ..ClientRequest::default() };
         let handshake = ClientHandshake::new(fastrand::u128(..).to_ne_bytes());
         let mut out = Vec::new();
         handshake.encode_request(&mut out, &request);
@@ -101,19 +126,30 @@ impl Connection {
         };
         let mut storage = Storage::new();
         let response = Response::parse(&window[..head_len], &mut storage)?;
-        handshake.check_response(&request, response.status.0, response.headers())?;
+        let accepted = handshake.check_response(&request, response.status.0, response.headers())?;
+        let compression = accepted.deflate.map(Compression::new);
         // What came behind the head are frames already.
         window.copy_within(head_len..filled, 0);
-        let (decoder, cursor) = (Decoder::new(Role::Client), Cursor::default());
-        Ok(Self { stream, decoder, cursor, window, filled: filled - head_len })
+        let decoder = match compression {
+            Some(_) => Decoder::with_deflate(Role::Client),
+            None => Decoder::new(Role::Client),
+        };
+        Ok(Self {
+            stream,
+            decoder,
+            cursor: Cursor::default(),
+            window,
+            filled: filled - head_len,
+            compression,
+        })
     }
 
-    /// Reads to the end of the connection. What `answer` appends for each message is sent, pings are answered, a
+    /// Reads to the end of the connection. A message that `hear` says yes to is echoed, pings are answered, a
     /// violation is told, a close returned.
-    fn converse(mut self, mut answer: impl FnMut(&mut Vec<u8>, Kind, &[u8])) -> Result<(), Box<dyn Error>> {
+    fn converse(mut self, mut hear: impl FnMut(&[u8]) -> bool) -> Result<(), Box<dyn Error>> {
         let mut out = Vec::new();
         loop {
-            self.take_events(&mut out, &mut answer);
+            self.take_events(&mut out, &mut hear);
             // The suite may be gone by the time a close is answered: then the read says so.
             let _ = self.stream.write_all(&out);
             out.clear();
@@ -132,27 +168,67 @@ impl Connection {
         }
     }
 
-    fn take_events(&mut self, out: &mut Vec<u8>, answer: &mut impl FnMut(&mut Vec<u8>, Kind, &[u8])) {
+    fn take_events(&mut self, out: &mut Vec<u8>, hear: &mut impl FnMut(&[u8]) -> bool) {
         loop {
             let window = &mut self.window[..self.filled];
-            match self.decoder.decode(window, &mut self.cursor, &LIMITS) {
+            let heard = match self.decoder.decode(window, &mut self.cursor, &LIMITS) {
                 Ok(None) => return,
-                Ok(Some(Event::Message { kind, payload })) => answer(out, kind, payload),
-                Ok(Some(Event::Ping(payload))) => encode_masked(out, Opcode::Pong, payload, fresh_key()),
-                Ok(Some(Event::Pong(_) | Event::Compressed { .. })) => {}
-                Ok(Some(Event::Close(told))) => {
-                    let mut body = Vec::new();
-                    if let Some((code, _)) = told {
-                        close::encode_body(&mut body, code, "");
+                Ok(Some(Event::Message { kind, payload })) => {
+                    if hear(payload) {
+                        echo(self.compression.as_mut(), out, kind, payload);
                     }
-                    encode_masked(out, Opcode::Close, &body, fresh_key());
+                    Ok(())
                 }
-                Err(violation) => {
-                    let mut body = Vec::new();
-                    close::encode_body(&mut body, violation.close_code(), "");
-                    encode_masked(out, Opcode::Close, &body, fresh_key());
+                Ok(Some(Event::Compressed { kind, payload })) => {
+                    let compression =
+                        self.compression.as_mut().expect("a decoder with deflate has it agreed on");
+                    compression.inflate(kind, payload).map(|()| {
+                        let inflated = std::mem::take(&mut compression.inflated);
+                        if hear(&inflated) {
+                            echo(Some(compression), out, kind, &inflated);
+                        }
+                        compression.inflated = inflated;
+                    })
                 }
+                Ok(Some(Event::Ping(payload))) => {
+                    encode_masked(out, Opcode::Pong, payload, fresh_key());
+                    Ok(())
+                }
+                Ok(Some(Event::Pong(_))) => Ok(()),
+                Ok(Some(Event::Close(told))) => {
+                    say_close(out, told.map(|(code, _)| code));
+                    Ok(())
+                }
+                Err(violation) => Err(violation),
+            };
+            if let Err(violation) = heard {
+                return say_close(out, Some(violation.close_code()));
             }
         }
     }
+}
+
+impl Compression {
+    fn inflate(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Violation> {
+        let keep = !self.agreed.server_no_context_takeover();
+        self.inflater.inflate(kind, payload, &mut self.inflated, &LIMITS, keep)
+    }
+}
+
+fn echo(compression: Option<&mut Compression>, out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    match compression {
+        Some(Compression { agreed, deflater, .. }) => {
+            let keep = !agreed.client_no_context_takeover();
+            deflater.encode_deflated_masked(out, kind, payload, fresh_key(), keep);
+        }
+        None => encode_masked(out, kind.opcode(), payload, fresh_key()),
+    }
+}
+
+fn say_close(out: &mut Vec<u8>, code: Option<CloseCode>) {
+    let mut body = Vec::new();
+    if let Some(code) = code {
+        close::encode_body(&mut body, code, "");
+    }
+    encode_masked(out, Opcode::Close, &body, fresh_key());
 }

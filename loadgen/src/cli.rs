@@ -69,6 +69,9 @@ pub enum Tool {
         listen: std::net::SocketAddr,
         /// The largest message it accepts, in bytes.
         message_max: u64,
+        /// Agrees on compression.
+        #[arg(long)]
+        deflate: bool,
     },
 }
 
@@ -166,6 +169,9 @@ pub struct RunArgs {
     /// The Origin header.
     #[arg(long, env = "LOADGEN_ORIGIN")]
     pub origin: Option<String>,
+    /// Offers permessage-deflate, without context takeover; messages sent are compressed where agreed [default: off].
+    #[arg(long, env = "LOADGEN_DEFLATE")]
+    pub deflate: bool,
     /// What is spoken inside: raw (socketio is not built yet).
     #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "raw", value_parser = Protocol::parse)]
     pub protocol: Protocol,
@@ -233,9 +239,6 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Not built yet (refused)")]
 pub struct UnbuiltFlags {
-    /// Offers permessage-deflate.
-    #[arg(long)]
-    pub deflate: bool,
     /// Length of a session (churn).
     #[arg(long)]
     pub session: Option<String>,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use stentor::server::admission::Origins;
+use stentor::server::deflate::Mode;
 use stentor::server::{Address, Config, Server};
 
 /// How long a server may take until it accepts.
@@ -40,15 +41,17 @@ pub fn free_address() -> io::Result<SocketAddr> {
 }
 
 impl OwnServer {
-    /// Starts it, with room for messages of `message_max` bytes, and waits until it accepts.
+    /// Starts it, with room for messages of `message_max` bytes, with compression if asked for, and waits until it
+    /// accepts.
     ///
     /// # Errors
     /// It does not start, with its own last words.
-    pub fn start(address: SocketAddr, message_max: u64) -> Result<Self, String> {
+    pub fn start(address: SocketAddr, message_max: u64, deflate: bool) -> Result<Self, String> {
         let program =
             std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let mut command = Command::new(program);
         command.arg("__server").arg(address.to_string()).arg(message_max.to_string());
+        command.args(deflate.then_some("--deflate"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         isolate(&mut command);
         let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
@@ -111,8 +114,9 @@ fn keep_log(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     kept
 }
 
-/// The whole life of the server process: messages of up to `message_max` bytes are accepted.
-pub fn serve(listen: SocketAddr, message_max: u64) -> ExitCode {
+/// The whole life of the server process: messages of up to `message_max` bytes are accepted. With `deflate` messages are
+/// compressed as they come, small ones too: what is measured is what was asked for.
+pub fn serve(listen: SocketAddr, message_max: u64, deflate: bool) -> ExitCode {
     die_with_parent();
     let configure = |config: &mut Config| {
         config.ws.message_max = config.ws.message_max.max(message_max);
@@ -120,6 +124,9 @@ pub fn serve(listen: SocketAddr, message_max: u64) -> ExitCode {
         config.drain = DRAIN_NS;
         // Whoever gives --origin to a run wants to send it, not to be refused.
         config.admission.origins = Origins::Any;
+        if deflate {
+            (config.deflate.mode, config.deflate.min) = (Mode::Shared, 0);
+        }
     };
     match Server::builder().listen(Address::Tcp(listen)).configure(configure).run() {
         Ok(()) => ExitCode::SUCCESS,

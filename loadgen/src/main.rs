@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Some(Tool::Merge(_)) => not_built("merge"),
         Some(Tool::Report(_)) => not_built("report"),
         Some(Tool::Shard) => fleet::shard(),
-        Some(Tool::Server { listen, message_max }) => serve(listen, message_max),
+        Some(Tool::Server { listen, message_max, deflate }) => serve(listen, message_max, deflate),
     }
 }
 
@@ -46,12 +46,12 @@ fn not_built(tool: &str) -> ExitCode {
 }
 
 #[cfg(feature = "embedded")]
-fn serve(listen: std::net::SocketAddr, message_max: u64) -> ExitCode {
-    loadgen::embedded::serve(listen, message_max)
+fn serve(listen: std::net::SocketAddr, message_max: u64, deflate: bool) -> ExitCode {
+    loadgen::embedded::serve(listen, message_max, deflate)
 }
 
 #[cfg(not(feature = "embedded"))]
-fn serve(_listen: std::net::SocketAddr, _message_max: u64) -> ExitCode {
+fn serve(_listen: std::net::SocketAddr, _message_max: u64, _deflate: bool) -> ExitCode {
     eprintln!("error: this loadgen was built without a server (feature `embedded`)");
     ExitCode::from(run::EXIT_USAGE)
 }

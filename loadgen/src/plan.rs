@@ -117,6 +117,8 @@ pub struct Plan {
     pub tls_insecure: bool,
     /// Trust these authorities over `wss`, and not the system's.
     pub cacert: Option<PathBuf>,
+    /// permessage-deflate is offered.
+    pub deflate: bool,
     /// The run's number in its markers.
     pub run_id: u32,
     /// What schedule, sizes and payloads are drawn from.
@@ -187,6 +189,7 @@ impl Plan {
             origin: args.origin.clone(),
             tls_insecure: args.tls_insecure,
             cacert: args.cacert.clone(),
+            deflate: args.deflate,
             run_id: fastrand::u32(1..),
             seed,
             strict: args.strict,
@@ -265,7 +268,7 @@ impl Plan {
             subprotocols: self.subprotocols.clone(),
             origin: self.origin.clone(),
             protocol: Protocol::Raw.to_string(),
-            deflate: false,
+            deflate: self.deflate,
             tls_insecure: self.tls_insecure,
             cacert: self.cacert.as_ref().map(|path| path.display().to_string()),
             strict: self.strict,
@@ -356,7 +359,6 @@ mod tests {
             ("-s slow", "slow"),
             ("-s chat", "chat"),
             ("--protocol socketio", "socketio"),
-            ("--deflate", "--deflate"),
             ("--slow-rate 5", "--slow-rate"),
         ];
         for (line, name) in cases {

@@ -239,7 +239,8 @@ fn start_server(plan: &mut Plan, live: &Live) -> Result<Option<crate::embedded::
     }
     live.say("starting a stentor");
     let address = plan.targets[0].address.expect("prepare resolved it");
-    let server = crate::embedded::OwnServer::start(address, plan.size.max()).map_err(Failure::CouldNotRun)?;
+    let server = crate::embedded::OwnServer::start(address, plan.size.max(), plan.deflate)
+        .map_err(Failure::CouldNotRun)?;
     plan.server_pid = Some(server.pid());
     Ok(Some(server))
 }

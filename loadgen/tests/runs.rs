@@ -233,3 +233,38 @@ fn without_a_url_it_brings_its_own_server() {
     assert_complete(&report, 50 * 20);
     assert!(report.server.is_some_and(|server| server.rss_bytes > 0), "it is sampled");
 }
+
+/// Its own server agrees; what was asked for arrives, in fewer bytes.
+#[cfg(feature = "embedded")]
+#[test]
+fn deflate_is_offered_agreed_on_and_spoken_both_ways() {
+    for scenario in ["broadcast -r 20", "echo"] {
+        let report =
+            report(&format!("-s {scenario} -c 5 --deflate --text --fill text --size 2k --warmup 0s -d 1s"));
+        assert!(report.plan.deflate && report.messages.sent > 0);
+        let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        assert_eq!(report.connect.extensions, [(agreed.to_owned(), 5)].into());
+        let heard_by = if scenario == "echo" { 1 } else { 5 };
+        assert_complete(&report, report.messages.sent * heard_by);
+        let (messages, deliveries) = (&report.messages, &report.deliveries);
+        assert_eq!((messages.bytes, deliveries.bytes), (messages.sent * 2000, deliveries.received * 2000));
+        assert!(messages.wire_bytes * 4 < messages.bytes, "{}", messages.wire_bytes);
+        assert!(deliveries.wire_bytes * 4 < deliveries.bytes, "{}", deliveries.wire_bytes);
+    }
+}
+
+/// A server that declines is measured all the same, and the report says so.
+#[test]
+fn a_server_that_declines_deflate_is_named() {
+    let server = FaultyServer::start(Mode::Echo, Fault::None).expect("a free port");
+    let line = format!("{} -s echo -c 3 --warmup 0s -d 1s", server.url());
+    let (asked, unasked) = (report(&format!("{line} --deflate")), report(&line));
+    server.stop();
+    assert_eq!(asked.connect.extensions, [("declined".to_owned(), 3)].into());
+    assert!(asked.reasons.iter().any(|reason| reason.check == "deflate" && reason.text.contains("3 of 3")));
+    assert_complete(&asked, asked.messages.sent);
+    assert_eq!((unasked.connect.extensions.len(), unasked.plan.deflate), (0, false));
+    // 2 bytes of header and 2 of length, 4 more of mask on the way out.
+    assert_eq!(asked.messages.wire_bytes, asked.messages.bytes + 8 * asked.messages.sent);
+    assert_eq!(asked.deliveries.wire_bytes, asked.deliveries.bytes + 4 * asked.deliveries.received);
+}

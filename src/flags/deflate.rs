@@ -31,7 +31,7 @@ enum ModeName {
     Off,
     /// Yes, each message by itself: nothing is kept for a peer.
     Shared,
-    /// Yes, with a memory of earlier messages for each peer: smaller, and up to 392 KiB a peer.
+    /// Yes, with a memory of earlier messages for each peer: smaller, and up to 324 KiB a peer.
     Context,
 }
 

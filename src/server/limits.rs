@@ -4,6 +4,7 @@
 //! the design. In brackets, where there is one: the metric that says how often it was met.
 
 use crate::base::tick::{MILLI, Nanos, SECOND};
+use crate::ws::deflate::{DEFLATER_BYTES_MAX, INFLATER_BYTES_MAX};
 
 /// The receive buffer of the loop, in bytes. Measured: an echo of 1 MiB through 64 KiB costs twice the CPU of one
 /// through 512 KiB. (`stentor_reads_full_total`)
@@ -107,12 +108,11 @@ pub const INFLATE_PEER_BYTES_MAX: u64 = 256 * 1024;
 /// A scratch buffer of compression that grew beyond this, by one large message, is given back at once, in bytes.
 pub const SCRATCH_KEEP_MAX: usize = 1024 * 1024;
 
-/// What a compressor of one's own takes, with the largest window, in bytes. Counted: 273 KiB (`tests/deflate_memory.rs`);
-/// of resident memory, in whole pages, 340 KiB.
-pub const OWN_COMPRESSOR_BYTES: usize = 344 * 1024;
+/// What a compressor of one's own takes, with the largest window, in bytes.
+pub const OWN_COMPRESSOR_BYTES: usize = DEFLATER_BYTES_MAX;
 
-/// What an inflater of one's own takes, in bytes. Counted: 46.6 KiB (`tests/deflate_memory.rs`).
-pub const INFLATER_BYTES: usize = 48 * 1024;
+/// What an inflater of one's own takes, in bytes.
+pub const INFLATER_BYTES: usize = INFLATER_BYTES_MAX;
 
 /// How often what lies idle is freed.
 pub const HOUSEKEEPING: Nanos = SECOND;

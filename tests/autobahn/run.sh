@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # Runs the Autobahn suite: `run.sh server` against stentor's /echo, `run.sh client` against loadgen's client side.
 #
+#   run.sh server          all cases but those of compression, and 84 of these: what every run of tests/all.sh does
+#   run.sh server --all    all 517 cases: for the night (tests/all.sh nightly)
+#
+# Which 84, and why: cases.py.
 # The suite runs on Python 2.7 only. It is installed by name into target/autobahn, from tests/autobahn/requirements.txt;
 # python3 makes that environment, since its virtualenv still can. STENTOR and CLIENT name programs built already
 # (otherwise they are built here); AGENT_URL tests another server instead of stentor.
@@ -58,8 +62,13 @@ install_suite() {
   printf '%s' "$stamp" >"$place/stamp"
 }
 
-# The suite waits in its cases rather than computes, so that parts of it run beside one another.
-PARTS=("1.* 2.* 3.* 4.* 5.* 7.* 10.*" "6.*" "9.*")
+# The lists of cases that run beside one another, into PARTS.
+choose_parts() {
+  local lists
+  lists=$(PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here python3 -c \
+    'import cases, sys; print("\n".join(cases.parts(sys.argv[1] == "--all")))' "$extent")
+  mapfile -t PARTS <<<"$lists"
+}
 
 # spec MODE URL OUTDIR CASES: the suite's own settings file.
 spec() {
@@ -80,7 +89,8 @@ start_stentor() {
   [[ -n ${STENTOR:-} ]] || cargo build --release --bin stentor
   # The limits that the suite's largest cases need: 16 MiB in one message, 65 537 fragments.
   : >"$log" # there before it is first looked at
-  "$program" --listen 127.0.0.1:0 --message-max 16mi --fragments-max 65537 >"$log" 2>&1 &
+  "$program" --listen 127.0.0.1:0 --message-max 16mi --fragments-max 65537 \
+    --deflate "${DEFLATE:-context}" --deflate-min 0 >"$log" 2>&1 &
   jobs+=($!)
   local tries
   for ((tries = 0; tries < 100; tries++)); do
@@ -109,7 +119,7 @@ test_server() {
   done
   for job in "${parts[@]}"; do wait "$job" || status=$?; done
   ((status == 0)) || tail -n 20 "$place"/server/*.log
-  python3 "$here/check.py" "${reports[@]}"
+  python3 "$here/check.py" "$extent" "${reports[@]}"
 }
 
 test_client() {
@@ -137,11 +147,14 @@ test_client() {
   done
   for client in "${clients[@]}"; do wait "$client" || status=$?; done
   ((status == 0)) || tail -n 20 "$place"/client/*.out
-  python3 "$here/check.py" "${reports[@]}"
+  python3 "$here/check.py" "$extent" "${reports[@]}"
 }
 
+extent=${2:---some}
+[[ $extent == --some || $extent == --all ]] || fail "usage: run.sh server|client [--all]"
+choose_parts
 case ${1:-} in
   server) install_suite && test_server ;;
   client) install_suite && test_client ;;
-  *) fail "usage: run.sh server|client" ;;
+  *) fail "usage: run.sh server|client [--all]" ;;
 esac

@@ -7,18 +7,24 @@
 //! Invariants: a client is at most [`CLIENT_BYTES_MAX`] bytes; nothing is written behind an unfinished write; a read
 //! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
 
+mod lent;
 mod open;
 mod stream;
+mod system;
 mod trust;
 
+pub use lent::{ASK, Compression, Lent};
 pub use open::open;
 pub use stream::Stream;
+pub use system::reason;
 pub use trust::trust;
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use stentor::http::{self, HeadScan, Storage};
+use stentor::ws::extension::Agreed;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
-use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked};
+use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked, frame_len};
+use system::Unwritten;
 
 /// Bound of a client's own state, in bytes. With 16 bytes of completeness tracking and 4 of sequence it stays below
 /// the 128 that the tool allows itself.
@@ -57,6 +63,8 @@ pub struct Client {
     /// The socket, unless it is new or gone.
     stream: Option<Stream>,
     state: State,
+    /// What was agreed on with `--deflate`.
+    deflate: Option<Agreed>,
     decoder: Decoder,
     /// What is received and incomplete.
     partial: Option<Box<Partial>>,
@@ -76,14 +84,6 @@ struct Partial {
     scan: HeadScan,
 }
 
-/// Frames that the socket did not take.
-#[derive(Debug, Default)]
-struct Unwritten {
-    bytes: Vec<u8>,
-    /// How many of them are written.
-    written: usize,
-}
-
 /// What happened while reading, for the caller to act on.
 #[derive(Debug)]
 pub enum Progress {
@@ -95,17 +95,15 @@ pub enum Progress {
     Gone(Reason),
 }
 
-/// What a loop lends its clients.
-#[derive(Debug)]
-pub struct Lent {
-    /// One read's worth of bytes.
-    pub receive: Vec<u8>,
-    /// One read's worth of what comes encrypted; empty without TLS.
-    pub records: Vec<u8>,
-    /// One frame's worth of bytes.
-    pub encode: Vec<u8>,
-    /// Draws masking keys.
-    pub rng: fastrand::Rng,
+/// A message that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'b> {
+    /// What it says, inflated.
+    pub payload: &'b [u8],
+    /// What it took on the wire, in bytes: one frame, as servers send it.
+    pub wire_bytes: usize,
+    /// When it was read.
+    pub now_ns: u64,
 }
 
 impl Default for Client {
@@ -113,6 +111,7 @@ impl Default for Client {
         Self {
             stream: None,
             state: State::New,
+            deflate: None,
             decoder: Decoder::new(Role::Client),
             partial: None,
             unwritten: None,
@@ -125,6 +124,11 @@ impl Client {
     /// Where the connection stands.
     pub const fn state(&self) -> State {
         self.state
+    }
+
+    /// What was agreed on with `--deflate`; `None`: no compression.
+    pub const fn deflate(&self) -> Option<Agreed> {
+        self.deflate
     }
 
     /// Whether a frame waits for the socket.
@@ -165,7 +169,7 @@ impl Client {
         self.write(&lent.encode)
     }
 
-    /// Reads everything there is. `message` is called for each data message with its payload.
+    /// Reads everything there is. `message` is called for each data message.
     ///
     /// `handshake` and `request` are what was asked; they matter only until the connection is open. `to_end` says that
     /// the peer has closed, so that the end must be read too. `clock` is called once after every read.
@@ -175,7 +179,7 @@ impl Client {
         to_end: bool,
         asked: impl Fn() -> (ClientHandshake, ClientRequest<'a>),
         clock: impl Fn() -> u64,
-        mut message: impl FnMut(&[u8], u64),
+        mut message: impl FnMut(Heard<'_>),
     ) -> Progress {
         let mut progress = Progress::None;
         loop {
@@ -229,9 +233,13 @@ impl Client {
         let mut storage = Storage::new();
         let response = http::client::Response::parse(&partial.bytes[..head_len], &mut storage)
             .map_err(|error| Reason::from(format!("handshake: {error}")))?;
-        handshake
+        let accepted = handshake
             .check_response(request, response.status.code(), response.headers())
             .map_err(|rejection| Reason::from(format!("handshake: {rejection}")))?;
+        self.deflate = accepted.deflate;
+        if self.deflate.is_some() {
+            self.decoder = Decoder::with_deflate(Role::Client);
+        }
         partial.bytes.drain(..head_len);
         if partial.bytes.is_empty() {
             self.partial = None;
@@ -246,7 +254,7 @@ impl Client {
         lent: &mut Lent,
         got: usize,
         now_ns: u64,
-        message: &mut impl FnMut(&[u8], u64),
+        message: &mut impl FnMut(Heard<'_>),
     ) -> Result<(), Reason> {
         let mut receive = std::mem::take(&mut lent.receive);
         let outcome = match self.partial.take() {
@@ -286,19 +294,26 @@ impl Client {
         cursor: &mut Cursor,
         lent: &mut Lent,
         now_ns: u64,
-        message: &mut impl FnMut(&[u8], u64),
+        message: &mut impl FnMut(Heard<'_>),
     ) -> Result<(), Reason> {
         loop {
             match self.decoder.decode(window, cursor, &LIMITS) {
                 Ok(None) => return Ok(()),
-                Ok(Some(Event::Message { payload, .. })) => message(payload, now_ns),
+                Ok(Some(Event::Message { payload, .. })) => {
+                    message(Heard { payload, wire_bytes: frame_len(payload.len()), now_ns });
+                }
+                Ok(Some(Event::Compressed { kind, payload })) => {
+                    let wire_bytes = frame_len(payload.len());
+                    let compression = lent.compression.get_or_insert_default();
+                    message(Heard { payload: compression.inflate(kind, payload)?, wire_bytes, now_ns });
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     lent.encode.clear();
                     let key = lent.rng.u32(..).to_ne_bytes();
                     encode_masked(&mut lent.encode, Opcode::Pong, payload, key);
                     self.write(&lent.encode)?;
                 }
-                Ok(Some(Event::Pong(_) | Event::Compressed { .. })) => {}
+                Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(body))) => {
                     let code = body.map_or(CloseCode::NO_STATUS, |(code, _)| code);
                     self.farewell(if code.may_be_sent() { code } else { CloseCode::NORMAL }, lent);
@@ -376,10 +391,4 @@ impl Client {
         self.drop_connection();
         Progress::Gone(why.into())
     }
-}
-
-/// The system's words without the number, so that equal failures count together.
-pub fn reason(error: &io::Error) -> Reason {
-    let text = error.to_string();
-    Reason::from(text.split(" (os error").next().unwrap_or_default().to_lowercase())
 }

@@ -6,7 +6,7 @@
 //! Invariants: the same client always gets the same nonce within a run, different clients get different ones.
 
 use super::assignment::Assignment;
-use crate::client::{self, Stream};
+use crate::client::{self, ASK, Stream};
 use crate::plan::{Plan, Target};
 use mio::net::TcpStream;
 use rustls::ClientConfig;
@@ -81,7 +81,7 @@ impl<'p> Asking<'p> {
             target: &target.path,
             origin: self.plan.origin.as_deref(),
             protocols: &self.protocols,
-            deflate: None,
+            deflate: self.plan.deflate.then_some(ASK),
             headers: &self.headers,
         }
     }

@@ -10,6 +10,7 @@
 use super::fanout::{Fanout, Ranks};
 use super::results::{Counts, Times};
 use super::tracker::{Arrived, Tracker};
+use crate::client::Heard;
 use crate::plan::Plan;
 use stentor::base::marker::{Found, Marker, decode};
 
@@ -84,17 +85,12 @@ impl Measure {
         }
     }
 
-    /// Takes one payload that came at `now_ns` to the client `local`, which is `global` over all loops.
+    /// Takes one message that came to the client `local`, which is `global` over all loops.
     ///
     /// Returns the marker if it was a message of this run that had not arrived there before.
     #[inline]
-    pub(super) fn deliver(
-        &mut self,
-        local: usize,
-        global: u32,
-        payload: &[u8],
-        now_ns: u64,
-    ) -> Option<Marker> {
+    pub(super) fn deliver(&mut self, local: usize, global: u32, heard: Heard<'_>) -> Option<Marker> {
+        let payload = heard.payload;
         if self.start_ns == 0 {
             return None; // a greeting of the server
         }
@@ -121,7 +117,7 @@ impl Measure {
             if self.broadcast { local * self.publishers as usize + marker.publisher as usize } else { local };
         let arrived = self.tracker.arrive(pair, marker.sequence);
         if marker.flags & Marker::WARM_UP == 0 {
-            self.count(&marker, arrived, global, payload.len(), now_ns);
+            self.count(&marker, arrived, global, heard);
         }
         (arrived != Arrived::Duplicate).then_some(marker)
     }
@@ -133,7 +129,8 @@ impl Measure {
 
     /// Counts and times one measured arrival.
     #[inline]
-    fn count(&mut self, marker: &Marker, arrived: Arrived, global: u32, len: usize, now_ns: u64) {
+    fn count(&mut self, marker: &Marker, arrived: Arrived, global: u32, heard: Heard<'_>) {
+        let Heard { payload, wire_bytes, now_ns } = heard;
         match arrived {
             Arrived::First => {}
             Arrived::Reordered => self.counts.reordered += 1,
@@ -143,7 +140,8 @@ impl Measure {
             }
         }
         self.counts.received += 1;
-        self.counts.received_bytes += len as u64;
+        self.counts.received_bytes += payload.len() as u64;
+        self.counts.received_wire_bytes += wire_bytes as u64;
         self.counts.received_self += u64::from(marker.publisher == global);
         self.counts.late += u64::from(now_ns > self.end_ns);
         let delivery_ns = now_ns.saturating_sub(marker.intended_ns);

@@ -21,7 +21,7 @@ mod sending;
 mod sockets;
 pub mod tracker;
 
-use crate::client::{Client, Lent, State};
+use crate::client::{Client, Compression, Lent, State};
 use crate::plan::Plan;
 use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
@@ -134,6 +134,7 @@ impl<'p> Loop<'p> {
                 records: Vec::new(),
                 encode: Vec::with_capacity(encode_bytes),
                 rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
+                compression: plan.deflate.then(Compression::default),
             },
             connecting: Connecting::new(plan, &assignment, now_ns()),
             publishing: Publishing::new(plan, &assignment),

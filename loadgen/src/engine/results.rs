@@ -5,7 +5,7 @@
 //!
 //! Invariants: merging is addition, minimum or maximum: its order does not matter.
 
-use crate::report::new_histogram;
+use crate::report::{DECLINED, new_histogram};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
@@ -14,6 +14,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use stentor::ws::extension::Agreed;
 
 /// A histogram in nanoseconds that can travel.
 #[derive(Clone, Debug)]
@@ -100,6 +101,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Why, with how often.
     pub failures: BTreeMap<String, u64>,
+    /// With `--deflate`: what servers agreed to, or [`DECLINED`], with how often.
+    pub extensions: BTreeMap<String, u64>,
     /// When the first attempt began; 0: none.
     pub first_attempt_ns: u64,
     /// When the last handshake was complete.
@@ -115,6 +118,8 @@ pub struct Counts {
     pub warmup: u64,
     /// Payload bytes of `sent`.
     pub sent_bytes: u64,
+    /// Bytes of its frames.
+    pub sent_wire_bytes: u64,
 
     /// Measured messages that arrived for the first time.
     pub received: u64,
@@ -122,6 +127,8 @@ pub struct Counts {
     pub received_self: u64,
     /// Payload bytes of `received`.
     pub received_bytes: u64,
+    /// Bytes of its frames.
+    pub received_wire_bytes: u64,
     /// Arrived again.
     pub duplicate: u64,
     /// Arrived behind a later one.
@@ -145,6 +152,12 @@ impl Counts {
         *self.failures.entry(why.to_owned()).or_default() += 1;
     }
 
+    /// Notes what a server answered to the offer of compression; the texts are ours, so they are few.
+    pub fn note_extension(&mut self, agreed: Option<Agreed>) {
+        let answer = agreed.map_or_else(|| DECLINED.to_owned(), |agreed| agreed.to_string());
+        *self.extensions.entry(answer).or_default() += 1;
+    }
+
     /// Adds another's counts.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in [
@@ -157,9 +170,11 @@ impl Counts {
             (&mut self.on_time, other.on_time),
             (&mut self.warmup, other.warmup),
             (&mut self.sent_bytes, other.sent_bytes),
+            (&mut self.sent_wire_bytes, other.sent_wire_bytes),
             (&mut self.received, other.received),
             (&mut self.received_self, other.received_self),
             (&mut self.received_bytes, other.received_bytes),
+            (&mut self.received_wire_bytes, other.received_wire_bytes),
             (&mut self.duplicate, other.duplicate),
             (&mut self.reordered, other.reordered),
             (&mut self.corrupt, other.corrupt),
@@ -172,6 +187,9 @@ impl Counts {
         }
         for (why, count) in &other.failures {
             *self.failures.entry(why.clone()).or_default() += count;
+        }
+        for (answer, count) in &other.extensions {
+            *self.extensions.entry(answer.clone()).or_default() += count;
         }
         if other.first_attempt_ns > 0
             && (self.first_attempt_ns == 0 || other.first_attempt_ns < self.first_attempt_ns)

@@ -13,7 +13,7 @@ use crate::client::State;
 use crate::plan::{Model, Plan};
 use std::collections::HashMap;
 use stentor::base::marker::Marker;
-use stentor::ws::{Kind, Opcode, encode_masked};
+use stentor::ws::Kind;
 
 /// Messages sent in one go before reading goes on.
 const SENDS_MAX: usize = 256;
@@ -72,19 +72,20 @@ impl Loop<'_> {
     /// Writes one message.
     fn send(&mut self, message: Message, now_ns: u64) {
         let (marker, payload, key) = self.publishing.encode(message, now_ns);
-        let opcode = Opcode::from(if self.plan.text { Kind::Text } else { Kind::Binary });
+        let kind = if self.plan.text { Kind::Text } else { Kind::Binary };
         let payload_bytes = payload.len() as u64;
-        self.lent.encode.clear();
-        encode_masked(&mut self.lent.encode, opcode, payload, key);
-        let outcome = self.clients[message.local as usize].write(&self.lent.encode);
-        self.sent(&marker, payload_bytes, now_ns);
+        let client = &mut self.clients[message.local as usize];
+        self.lent.encode_message(client.deflate().is_some(), kind, payload, key);
+        let wire_bytes = self.lent.encode.len() as u64;
+        let outcome = client.write(&self.lent.encode);
+        self.sent(&marker, payload_bytes, wire_bytes, now_ns);
         if let Err(why) = outcome {
             self.lose(message.local as usize, &why);
         }
     }
 
     /// Counts a message as sent.
-    fn sent(&mut self, marker: &Marker, payload_bytes: u64, now_ns: u64) {
+    fn sent(&mut self, marker: &Marker, payload_bytes: u64, wire_bytes: u64, now_ns: u64) {
         let lag_ns = now_ns.saturating_sub(marker.intended_ns);
         self.seconds.sent += 1;
         self.seconds.send_lag_max_ns = self.seconds.send_lag_max_ns.max(lag_ns);
@@ -95,6 +96,7 @@ impl Loop<'_> {
         }
         counts.sent += 1;
         counts.sent_bytes += payload_bytes;
+        counts.sent_wire_bytes += wire_bytes;
         counts.on_time += u64::from(self.publishing.is_on_time(lag_ns));
         self.send_lag.record(lag_ns);
         if let Some(fanout) = self.measure.fanout.as_mut() {

@@ -71,10 +71,10 @@ impl Loop<'_> {
             ended,
             || (asking.handshake(local as u32), asking.request(local as u32)),
             clock,
-            |payload, now_ns| {
-                let marker = measure.deliver(local, global, payload, now_ns);
+            |heard| {
+                let marker = measure.deliver(local, global, heard);
                 if let (true, Some(marker)) = (is_closed_model, marker) {
-                    round.heard(&marker, plan, assignment, global, publishing, now_ns);
+                    round.heard(&marker, plan, assignment, global, publishing, heard.now_ns);
                 }
             },
         );
@@ -100,6 +100,9 @@ impl Loop<'_> {
         self.handshake.record(now_ns.saturating_sub(client.started_ns));
         self.connected += 1;
         self.measure.counts.connected += 1;
+        if self.plan.deflate {
+            self.measure.counts.note_extension(client.deflate());
+        }
         self.measure.counts.last_connected_ns = now_ns;
         if self.plan.scenario == Scenario::Connect {
             client.close(&mut self.lent); // settled when it is gone, so that descriptors are free again

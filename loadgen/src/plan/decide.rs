@@ -45,9 +45,8 @@ pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
     if args.protocol != Protocol::Raw {
         return Err(usage("--protocol socketio is not built yet; built is raw"));
     }
-    let UnbuiltFlags { deflate, session, storm, backoff, slow, slow_rate } = &args.unbuilt;
+    let UnbuiltFlags { session, storm, backoff, slow, slow_rate } = &args.unbuilt;
     let given = [
-        (*deflate, "--deflate"),
         (session.is_some(), "--session"),
         (storm.is_some(), "--storm"),
         (backoff.is_some(), "--backoff"),

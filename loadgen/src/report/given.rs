@@ -63,7 +63,7 @@ pub struct Plan {
     pub origin: Option<String>,
     /// `raw` or `socketio`.
     pub protocol: String,
-    /// `permessage-deflate` offered.
+    /// `permessage-deflate` offered, without context takeover in either direction.
     pub deflate: bool,
     /// Over `wss`, any certificate was trusted.
     pub tls_insecure: bool,

@@ -10,6 +10,9 @@ use super::given::{Env, Plan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// What stands in `connect.extensions` where the server agreed on none.
+pub const DECLINED: &str = "declined";
+
 /// The name of this version of the document.
 pub const SCHEMA: &str = "loadgen/1";
 
@@ -125,6 +128,8 @@ pub struct Connect {
     pub handshake_ns: Latency,
     /// Why attempts failed and connections dropped, with how often.
     pub failures: BTreeMap<String, u64>,
+    /// With `--deflate`: what the server agreed to, as in its answer, or `declined`, with how often.
+    pub extensions: BTreeMap<String, u64>,
 }
 
 /// What was sent in the measured phase.
@@ -140,8 +145,10 @@ pub struct Messages {
     pub warmup: u64,
     /// Sent per second.
     pub per_s: f64,
-    /// Payload bytes written.
+    /// Payload bytes written, before compression.
     pub bytes: u64,
+    /// Bytes of their frames: headers, and what compression left of the payloads.
+    pub wire_bytes: u64,
 }
 
 /// What arrived of the measured phase's messages: completeness.
@@ -171,8 +178,10 @@ pub struct Deliveries {
     pub gaps_missed: u64,
     /// Received in the measured phase, per second.
     pub per_s: f64,
-    /// Payload bytes received.
+    /// Payload bytes received, after inflating.
     pub bytes: u64,
+    /// Bytes of their frames: headers, and what compression left of the payloads.
+    pub wire_bytes: u64,
 }
 
 /// One distribution, in nanoseconds.

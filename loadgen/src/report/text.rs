@@ -77,6 +77,9 @@ pub fn describe(plan: &Plan) -> String {
         let _ = write!(text, " from {} publisher{plural}", format_count(plan.publishers));
         let _ = write!(text, ", {} bytes {}", plan.size, if plan.text { "text" } else { "binary" });
     }
+    if plan.deflate {
+        text.push_str(", deflate");
+    }
     let _ = write!(text, ", {}", format_ns(plan.duration_ns));
     if let Some(url) = plan.urls.first() {
         let _ = write!(text, "  {url}");
@@ -106,6 +109,9 @@ fn traffic(out: &mut String, report: &Report) {
     for (why, count) in &connect.failures {
         line(out, "", &format!("{count} × {why}"));
     }
+    for (answer, count) in &connect.extensions {
+        line(out, "deflate", &format!("{count} × {answer}"));
+    }
     let messages = &report.messages;
     if messages.planned == 0 && messages.sent == 0 {
         return;
@@ -114,12 +120,13 @@ fn traffic(out: &mut String, report: &Report) {
         out,
         "messages",
         &format!(
-            "{} planned   {} sent   {} unsent   {}   {} bytes",
+            "{} planned   {} sent   {} unsent   {}   {} bytes, {} on the wire",
             messages.planned,
             messages.sent,
             messages.unsent,
             format_rate(messages.per_s),
-            format_bytes(messages.bytes)
+            format_bytes(messages.bytes),
+            format_bytes(messages.wire_bytes)
         ),
     );
     let d = &report.deliveries;
@@ -127,11 +134,12 @@ fn traffic(out: &mut String, report: &Report) {
         out,
         "deliveries",
         &format!(
-            "{} expected   {} received   {}   {} bytes",
+            "{} expected   {} received   {}   {} bytes, {} on the wire",
             d.expected,
             d.received,
             format_rate(d.per_s),
-            format_bytes(d.bytes)
+            format_bytes(d.bytes),
+            format_bytes(d.wire_bytes)
         ),
     );
     line(

@@ -7,6 +7,7 @@
 //! kept or not; no rule reads anything but the report. Facts about the *server* (loss, slowness, refusals) make a
 //! run OVERLOADED or stand as SUSPECT; only facts about the *generator* or impossible data make it INVALID.
 
+use super::schema::DECLINED;
 use super::{Check, Reason, Report, Verdict};
 use crate::units;
 
@@ -98,6 +99,22 @@ fn connections(report: &Report, checks: &mut Vec<Check>) {
         Some(_) | None => text,
     };
     add(checks, "connections_reached", verdict, connect.connected as f64, connect.requested as f64, text);
+
+    if report.plan.deflate && connect.connected > 0 {
+        let compressed: u64 =
+            connect.extensions.iter().filter(|(answer, _)| *answer != DECLINED).map(|(_, count)| count).sum();
+        let text = if compressed == connect.connected {
+            "every connection agreed on permessage-deflate".to_owned()
+        } else {
+            let declined = connect.connected - compressed;
+            format!(
+                "the server declined permessage-deflate for {declined} of {} connections",
+                connect.connected
+            )
+        };
+        let verdict = none(connect.connected - compressed, Verdict::Suspect);
+        add(checks, "deflate", verdict, compressed as f64, connect.connected as f64, text);
+    }
 
     // A subscriber that goes away in the middle makes losses that are not the message path's.
     let verdict = if connect.dropped as f64 > 0.01 * connect.connected as f64 {

@@ -178,6 +178,7 @@ fn messages(whole: &Whole) -> Messages {
         warmup: counts.warmup,
         per_s: whole.per_s(counts.sent),
         bytes: counts.sent_bytes,
+        wire_bytes: counts.sent_wire_bytes,
     }
 }
 
@@ -198,6 +199,7 @@ fn deliveries(whole: &Whole, heard_by: u64) -> Deliveries {
         gaps_missed: counts.gaps_missed,
         per_s: whole.per_s(counts.received - counts.late),
         bytes: counts.received_bytes,
+        wire_bytes: counts.received_wire_bytes,
     }
 }
 
@@ -217,6 +219,7 @@ fn connect(plan: &Plan, whole: &Whole, failed_loops: &[String]) -> Connect {
         per_s: counts.connected as f64 * NS_PER_S as f64 / elapsed_ns.max(1) as f64,
         handshake_ns: Latency::of(&whole.handshake.0),
         failures,
+        extensions: counts.extensions.clone(),
     }
 }
 

@@ -5,18 +5,21 @@
 
 use super::TAIL;
 use crate::ws::extension::{FULL_BITS, SMALL_BITS};
-use crate::ws::header::{RSV1, encode_header};
+use crate::ws::header::{HEADER_BYTES_MAX, RSV1, encode_header};
 use crate::ws::mask;
-use crate::ws::opcode::{Kind, Opcode};
+use crate::ws::opcode::Kind;
 use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
 /// How hard the compressor tries, 1 to 9. Rows of JSON, 1 KiB: level 1 makes 313 bytes of them, 2 makes 245, 6 makes
-/// 233, for 346 thousand instructions instead of 205 or 323; beyond 6 there is nothing more to be had.
+/// 233, for 260 thousand instructions instead of 162 or 237 (half of them clear its hash table); beyond 6 nothing is gained.
 const LEVEL: i32 = 6;
 
 /// How much memory the compressor has for symbols and output, 1 to 9. zlib's own 8 takes 98 KiB more of each peer with a
 /// context, and on the same rows, up to 256 KiB of them, saves nobody one per cent.
 const MEMORY_LEVEL: i32 = 5;
+
+/// What a compressor with the largest window takes, in bytes, at most. Counted: `tests/deflate_memory.rs`.
+pub const DEFLATER_BYTES_MAX: usize = 276 * 1024;
 
 /// A compressor with a window of some size. Without context one serves all connections whose window is at least as
 /// large; with context each has its own.
@@ -92,24 +95,21 @@ impl Deflater {
         keep_context: bool,
     ) -> bool {
         let start = out.len();
-        // The header goes before a length that is not known yet: room for the longest that it can become.
-        let longest = if keep_context { grown_max(payload.len()) } else { payload.len() };
-        let (_, room) = encode_header(Opcode::Binary, true, longest as u64, key);
-        out.resize(start + room, 0);
-        let is_compressed = self.compress(out, payload, longest, keep_context);
+        // The header's length follows from the payload's, which is not known yet: room for the longest.
+        let body = start + HEADER_BYTES_MAX;
+        out.resize(body, 0);
+        let is_compressed = self.compress(out, payload, keep_context);
         if !is_compressed {
-            out.truncate(start + room);
+            out.truncate(body);
             out.extend_from_slice(payload);
         }
-        let len = out.len() - start - room;
+        let len = out.len() - body;
         let (mut header, header_len) = encode_header(kind.opcode(), true, len as u64, key);
         if is_compressed {
             header[0] |= RSV1;
         }
-        if header_len < room {
-            out.copy_within(start + room.., start + header_len);
-            out.truncate(start + header_len + len);
-        }
+        out.copy_within(body.., start + header_len);
+        out.truncate(start + header_len + len);
         out[start..start + header_len].copy_from_slice(&header[..header_len]);
         if let Some(key) = key {
             mask::apply(key, &mut out[start + header_len..]);
@@ -117,8 +117,8 @@ impl Deflater {
         is_compressed
     }
 
-    /// Appends what the compressor makes of `payload`, if that takes no more than `longest` bytes or the context is kept.
-    fn compress(&mut self, out: &mut Vec<u8>, payload: &[u8], longest: usize, keep_context: bool) -> bool {
+    /// Appends what the compressor makes of `payload`; says whether that is to be sent: with context always.
+    fn compress(&mut self, out: &mut Vec<u8>, payload: &[u8], keep_context: bool) -> bool {
         let goes_on = keep_context && self.memory == Memory::Sent;
         if !goes_on && self.memory != Memory::Fresh {
             self.deflate.reset();
@@ -132,11 +132,24 @@ impl Deflater {
             }
             return keep_context;
         }
-        self.memory = Memory::Sent;
+        let start = out.len();
+        self.flush_all(out, payload);
+        debug_assert!(out.ends_with(&TAIL));
+        out.truncate(out.len() - TAIL.len());
+        let is_sent = keep_context || out.len() - start < payload.len();
+        self.memory = if is_sent { Memory::Sent } else { Memory::Stale };
+        is_sent
+    }
+
+    /// Appends all that the compressor makes of `payload`, to the end of the flush.
+    ///
+    /// Always to the end, also when it turns out longer than the payload: a reset of zlib-rs 0.6.8 forgets what waits
+    /// in its buffer, but not how far that was written, so that each reset before the end would leave the buffer a little
+    /// shorter, until nothing fits and it panics.
+    fn flush_all(&mut self, out: &mut Vec<u8>, payload: &[u8]) {
         let mut input = payload;
-        let mut room = longest + TAIL.len();
         loop {
-            let start = out.len();
+            let (start, room) = (out.len(), grown_max(input.len()));
             out.resize(start + room, 0);
             let (total_in, total_out) = (self.deflate.total_in(), self.deflate.total_out());
             let status = self.deflate.compress(input, &mut out[start..], DeflateFlush::SyncFlush);
@@ -145,18 +158,10 @@ impl Deflater {
             let produced = (self.deflate.total_out() - total_out) as usize;
             out.truncate(start + produced);
             if produced < room {
-                break;
+                debug_assert!(input.is_empty(), "only want of room leaves input");
+                return;
             }
-            // Full: without context it does not shrink, and goes as it is. With context the bound was too low.
-            if !keep_context {
-                self.memory = Memory::Stale;
-                return false;
-            }
-            room = grown_max(input.len());
         }
-        debug_assert!(input.is_empty() && out.ends_with(&TAIL));
-        out.truncate(out.len() - TAIL.len());
-        true
     }
 }
 

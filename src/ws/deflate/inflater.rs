@@ -28,6 +28,9 @@ pub const RATIO_MAX: usize = 256;
 /// up to here it costs less than a turn.
 pub const RATIO_FREE_BYTES: usize = 1024 * 1024;
 
+/// What an inflater takes, in bytes, at most. Counted: `tests/deflate_memory.rs`.
+pub const INFLATER_BYTES_MAX: usize = 48 * 1024;
+
 /// The most that is made room for in one step, in bytes.
 const STEP_BYTES_MAX: usize = 64 * 1024;
 

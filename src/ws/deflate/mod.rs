@@ -17,8 +17,8 @@
 mod deflater;
 mod inflater;
 
-pub use deflater::Deflater;
-pub use inflater::{Inflater, RATIO_FREE_BYTES, RATIO_MAX, compressed_max};
+pub use deflater::{DEFLATER_BYTES_MAX, Deflater};
+pub use inflater::{INFLATER_BYTES_MAX, Inflater, RATIO_FREE_BYTES, RATIO_MAX, compressed_max};
 
 /// What ends every flushed stream and is left out on the wire (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];

@@ -315,7 +315,7 @@ fn what_does_not_shrink() {
         let mut deflater = Deflater::new(15);
         assert_eq!(deflated(&mut deflater, Kind::Binary, &noise, false), (false, noise.clone()));
         let (is_compressed, compressed) = deflated(&mut deflater, Kind::Binary, &noise, true);
-        assert!(is_compressed && compressed.len() <= len + len / 1000 + 6, "{len}: {}", compressed.len());
+        assert!(is_compressed && compressed.len() <= len + len / 300 + 6, "{len}: {}", compressed.len());
         assert_eq!(inflated(Kind::Binary, &compressed), Ok(noise));
     }
     // Nor is what was sent as it is referred to later.
@@ -355,6 +355,20 @@ fn frames_have_the_header_of_what_came_out() {
                 [Heard::Message(Kind::Text, payload)] => assert!(!is_compressed && *payload == message),
                 other => panic!("{len}: {} events", other.len()),
             }
+        }
+    }
+}
+
+/// Found by the Autobahn suite (12.2.3): a compressor that is reset in the midst of its output ends in a panic.
+#[test]
+fn a_compressor_outlives_any_number_of_messages_that_do_not_shrink() {
+    for bits in [9, 15] {
+        let mut deflater = Deflater::new(bits);
+        for round in 0..3000 {
+            let noise: Vec<u8> = noise(round * 7 % 600).map(|byte| byte ^ round as u8).collect();
+            assert_eq!(deflated(&mut deflater, Kind::Binary, &noise, false), (false, noise));
+            let (_, compressed) = deflated(&mut deflater, Kind::Text, b"Hello", true);
+            assert_eq!(inflated(Kind::Text, &compressed), Ok(b"Hello".to_vec()));
         }
     }
 }

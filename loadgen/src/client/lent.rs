@@ -1,0 +1,74 @@
+//! What a loop lends its clients: buffers, masking keys, and one compressor and inflater for all of them.
+//!
+//! Why: what thousands of clients need only while a message goes through them is the loop's, once. For compression that
+//! is why we ask that no context be taken over in either direction: a window for each client would cost it 47 KiB.
+//!
+//! Invariant: nothing of one client's message stays here for another's.
+
+use super::{LIMITS, Reason};
+use stentor::ws::deflate::{Deflater, Inflater};
+use stentor::ws::extension::{Ask, FULL_BITS};
+use stentor::ws::{Kind, encode_masked};
+
+/// What `--deflate` offers: every message stands for itself, so that compression costs a client nothing.
+pub const ASK: Ask = Ask {
+    server_no_context_takeover: true,
+    client_no_context_takeover: true,
+    server_max_window_bits: None,
+    client_max_window_bits: false,
+};
+
+/// What a loop lends its clients.
+#[derive(Debug)]
+pub struct Lent {
+    /// One read's worth of bytes.
+    pub receive: Vec<u8>,
+    /// One read's worth of what comes encrypted; empty without TLS.
+    pub records: Vec<u8>,
+    /// One frame's worth of bytes.
+    pub encode: Vec<u8>,
+    /// Draws masking keys.
+    pub rng: fastrand::Rng,
+    /// Where `--deflate` was asked for.
+    pub compression: Option<Compression>,
+}
+
+/// For all clients whose server agreed on compression.
+#[derive(Debug)]
+pub struct Compression {
+    inflater: Inflater,
+    inflated: Vec<u8>,
+    deflater: Deflater,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { inflater: Inflater::new(), inflated: Vec::new(), deflater: Deflater::new(FULL_BITS) }
+    }
+}
+
+impl Compression {
+    /// What a message unfolds to, lent until the next.
+    ///
+    /// # Errors
+    /// The server's message is broken.
+    pub(super) fn inflate(&mut self, kind: Kind, compressed: &[u8]) -> Result<&[u8], Reason> {
+        match self.inflater.inflate(kind, compressed, &mut self.inflated, &LIMITS, false) {
+            Ok(()) => Ok(&self.inflated),
+            Err(violation) => Err(Reason::from(format!("bad frame: {violation}"))),
+        }
+    }
+}
+
+impl Lent {
+    /// Puts a whole frame into `encode`, compressed if that was agreed on and makes it shorter.
+    pub fn encode_message(&mut self, has_deflate: bool, kind: Kind, payload: &[u8], key: [u8; 4]) {
+        self.encode.clear();
+        match &mut self.compression {
+            Some(Compression { deflater, .. }) if has_deflate => {
+                deflater.encode_deflated_masked(&mut self.encode, kind, payload, key, false);
+            }
+            Some(_) | None => encode_masked(&mut self.encode, kind.opcode(), payload, key),
+        }
+    }
+}
