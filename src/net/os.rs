@@ -46,7 +46,7 @@ pub struct OsNet {
     handshakes_left: u32,
 }
 
-/// A connected socket of any kind, sixteen bytes.
+/// A connected socket of any kind, sixteen bytes (a connection is no larger for it).
 #[derive(Debug)]
 pub enum OsSocket {
     /// TCP over IPv4 or IPv6.
