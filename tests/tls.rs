@@ -547,6 +547,26 @@ fn flags_that_make_no_sense_are_usage() {
 }
 
 #[test]
+fn tls_alone_opens_no_plain_port_and_check_tells_flags_that_mean_the_same() {
+    for (args, is_plain) in [
+        (&["--tls-listen", "127.0.0.1:7", "--tls-self-signed=ca.pem"][..], false),
+        (&["--tls-listen", "localhost:7,127.0.0.2:8", "--tls-self-signed", "--listen", "127.0.0.1:9"], true),
+        (
+            &["--tls-listen", "[::1]:7", "--tls-cert", "c", "--tls-key", "k", "--tls-min-version", "1.3"],
+            false,
+        ),
+        (&[], true),
+    ] {
+        let (status, told, stderr) = run_to_end(&[&["--check"], args].concat());
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(told.lines().any(|line| line.starts_with("--listen ")), is_plain, "{told}");
+        let again: Vec<&str> = told.lines().flat_map(|line| line.split(' ')).collect();
+        let (_, told_again, stderr) = run_to_end(&[&["--check"], &again[..]].concat());
+        assert_eq!(told, told_again, "{stderr}");
+    }
+}
+
+#[test]
 fn the_line_at_the_start_says_where_tls_is_and_whom_to_expect() {
     let secure = Secure::start(&[]);
     let line = secure.server.log().lines().next().expect("there is one").to_owned();

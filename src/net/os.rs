@@ -64,7 +64,7 @@ enum Introduction {
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
 pub const UNIX_MODE: u32 = 0o600;
 
-/// A connected socket of any kind, sixteen bytes.
+/// A connected socket of any kind, sixteen bytes (a connection is no larger for it).
 #[derive(Debug)]
 pub enum OsSocket {
     /// TCP over IPv4 or IPv6.

@@ -13,7 +13,7 @@
 //!   `close_notify` has ended it: a truncated stream ends inside a frame, or without a close frame, and is seen there.
 //!
 //! Invariants: a record is never cut one byte behind the beginning of a slice (the receipt would leave a frame as not
-//! begun); what the socket gave and nobody took yet is at most [`AHEAD_BYTES`] and one record.
+//! begun); what the socket gave and nobody took yet is at most `AHEAD_BYTES` and one record.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write as _};
@@ -192,12 +192,9 @@ impl TlsSocket {
         handshakes_left: &mut u32,
         into: &mut [u8],
     ) -> io::Result<usize> {
-        if self.tls.is_handshaking() && self.end.is_none() {
-            let Some(left) = handshakes_left.checked_sub(1) else {
-                self.is_cut = true;
-                return Err(io::ErrorKind::WouldBlock.into());
-            };
-            *handshakes_left = left;
+        if *handshakes_left == 0 && self.end.is_none() && self.tls.is_handshaking() {
+            self.is_cut = true;
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         let (mut filled, mut taken) = (self.take_plain(into), 0);
         let mut is_drained = false;
@@ -213,6 +210,7 @@ impl TlsSocket {
                 Ok(0) => self.end = Some(End::Closed),
                 Ok(n) => {
                     (is_drained, taken) = (n < wanted, taken + n);
+                    *handshakes_left -= u32::from(self.tls.is_handshaking() && *handshakes_left > 0);
                     filled += self.feed(&scratch[..n], room);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => is_drained = true,
