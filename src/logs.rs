@@ -37,7 +37,15 @@ struct State {
 }
 
 /// Lets the last lines out, for a moment, when the process ends.
-pub(crate) struct LastWords(Arc<State>);
+pub(crate) struct LastWords(LogWriter);
+
+impl LastWords {
+    /// Says a line behind those that wait: also where nobody reads, the process ends.
+    pub(crate) fn say(&mut self, line: &str) {
+        // Never an error.
+        let _ = self.0.write(format!("{line}\n").as_bytes());
+    }
+}
 
 /// Starts the thread that writes to `out`. Lines that get lost are counted in `dropped`.
 ///
@@ -51,7 +59,8 @@ pub(crate) fn start(
     let state = Arc::new(State { waiting_bytes: AtomicUsize::new(0), dropped });
     let ours = Arc::clone(&state);
     thread::Builder::new().name("log".to_owned()).spawn(move || write_all(out, &queue, &ours))?;
-    Ok((LogWriter { lines, state: Arc::clone(&state) }, LastWords(state)))
+    let writer = LogWriter { lines, state };
+    Ok((writer.clone(), LastWords(writer)))
 }
 
 /// Writes what waits, many lines in one call, until nobody can log any more.
@@ -90,7 +99,7 @@ impl Write for LogWriter {
 impl Drop for LastWords {
     fn drop(&mut self) {
         let until = Instant::now() + LAST_WORDS;
-        while self.0.waiting_bytes.load(Ordering::Acquire) > 0 && Instant::now() < until {
+        while self.0.state.waiting_bytes.load(Ordering::Acquire) > 0 && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
         }
     }

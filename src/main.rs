@@ -10,6 +10,7 @@ mod flags;
 mod logs;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,7 +22,7 @@ use stentor::server::{Config, Server};
 fn main() -> ExitCode {
     let options = Options::parse();
     let dropped = Arc::new(AtomicU64::new(0));
-    let _last_words = match log_to_stderr(&options, &dropped) {
+    let mut last_words = match log_to_stderr(&options, &dropped) {
         Ok(last_words) => last_words,
         Err(error) => {
             complain(&format!("cannot start the thread that logs: {error}"));
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            last_words.say(&format!("error: {failure}"));
             ExitCode::FAILURE
         }
     }
@@ -66,7 +67,9 @@ fn complain(what: &str) {
 
 fn log_to_stderr(options: &Options, dropped: &Arc<AtomicU64>) -> std::io::Result<logs::LastWords> {
     let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let (writer, last_words) = logs::start(std::io::stderr(), Arc::clone(dropped))?;
+    // A descriptor of its own: a write that blocks must not hold the lock of ours.
+    let stderr = std::fs::File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    let (writer, last_words) = logs::start(stderr, Arc::clone(dropped))?;
     let logs = tracing_subscriber::fmt()
         .with_max_level(options.log)
         .with_ansi(is_terminal)
