@@ -102,8 +102,7 @@ fn judge<'h>(fields: &[(&str, &'h [u8])]) -> Read<'h> {
     }
     match all("sec-websocket-version")[..] {
         [version] if version.trim_ascii() == b"13" => {}
-        [_] => return Err(Refusal::Version),
-        _ => return Err(Refusal::Duplicate("Sec-WebSocket-Version")),
+        _ => return Err(Refusal::Version),
     }
     let key = match all("sec-websocket-key")[..] {
         [key] if is_key(key.trim_ascii()) => key.trim_ascii(),
