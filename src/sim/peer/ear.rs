@@ -11,6 +11,7 @@ use super::wrong::HEADS;
 use super::{Deed, Errand, Noise, Peer, Stage};
 use crate::http::client::{Body, Response};
 use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
+use crate::service::Departure;
 use crate::ws::close::CloseCode;
 use crate::ws::{self, Cursor, Decoder, Event, Header, Opcode, Role, encode_masked};
 
@@ -90,7 +91,10 @@ impl Peer {
     /// The connection was reset by the server.
     pub fn hear_reset(&mut self, book: &mut Book) {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
-        if was == Stage::Talking && book.accounts[self.number].is_well() && !book.is_stopping {
+        let account = &book.accounts[self.number];
+        // Who is closed for being slow has two seconds to read as far as the close frame; the book has judged the reason.
+        let was_slow = account.closed == Some(Departure::SlowConsumer);
+        if was == Stage::Talking && account.is_well() && !was_slow && !book.is_stopping {
             book.fail("close", format!("peer {} was reset without a close frame", self.number));
         }
         self.ended = true;
