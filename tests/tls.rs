@@ -519,7 +519,7 @@ fn keys_come_in_three_forms_and_chains_in_order() {
         [("rsa.pem", "rsa-pkcs1.key"), ("rsa.pem", "rsa-pkcs8.key"), ("ec.pem", "ec-sec1.key")]
     {
         let path = |name: &str| format!("{}/tests/tls/keys/{name}", env!("CARGO_MANIFEST_DIR"));
-        let files = client::Files { chain: path(chain).into(), key: path(key).into() };
+        let files = client::Files { chain: path(chain).into(), key: path(key).into(), is_made: false };
         let secure = Secure::start_with(&files, &[]);
         let trusted = client::read_certificate(&files.chain);
         for version in [&TLS12, &TLS13] {

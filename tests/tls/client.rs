@@ -46,6 +46,8 @@ pub(crate) struct Secure {
     pub(crate) address: SocketAddr,
     /// The certificate to trust.
     pub(crate) written: PathBuf,
+    /// The server has made it up.
+    is_made: bool,
 }
 
 fn fresh(name: &str) -> PathBuf {
@@ -59,23 +61,23 @@ impl Secure {
     pub(crate) fn start(args: &[&str]) -> Self {
         let written = fresh("ca.pem");
         let flag = format!("--tls-self-signed={}", written.display());
-        Self::run(&[&[flag.as_str()], args].concat(), written)
+        Self::run(&[&[flag.as_str()], args].concat(), written, true)
     }
 
     /// With a certificate from files.
     pub(crate) fn start_with(files: &Files, args: &[&str]) -> Self {
         let (chain, key) = (files.chain.display().to_string(), files.key.display().to_string());
-        Self::run(&[&["--tls-cert", &chain, "--tls-key", &key], args].concat(), files.chain.clone())
+        Self::run(&[&["--tls-cert", &chain, "--tls-key", &key], args].concat(), files.chain.clone(), false)
     }
 
-    fn run(args: &[&str], written: PathBuf) -> Self {
+    fn run(args: &[&str], written: PathBuf, is_made: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
         command.args(["--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0"]).args(args);
         let server = Server::run(command);
         let log = server.log();
         let (_, rest) = log.split_once("wss://").expect("the line says where TLS is");
         let address = rest.split([',', ' ']).next().and_then(|word| word.parse().ok()).expect("an address");
-        Self { server, address, written }
+        Self { server, address, written, is_made }
     }
 
     /// A connection that has not begun to speak TLS.
@@ -117,7 +119,7 @@ impl Secure {
 
 impl Drop for Secure {
     fn drop(&mut self) {
-        if self.written.starts_with(std::env::temp_dir()) {
+        if self.is_made {
             let _ = std::fs::remove_file(&self.written);
         }
     }
@@ -135,13 +137,15 @@ fn connect(address: SocketAddr) -> TcpStream {
 pub(crate) struct Files {
     pub(crate) chain: PathBuf,
     pub(crate) key: PathBuf,
+    /// Made for the test, and gone with it.
+    pub(crate) is_made: bool,
 }
 
 impl Files {
     pub(crate) fn new(name: &str) -> Self {
         let directory = fresh(name);
         std::fs::create_dir(&directory).expect("a directory of ours");
-        Self { chain: directory.join("chain.pem"), key: directory.join("key.pem") }
+        Self { chain: directory.join("chain.pem"), key: directory.join("key.pem"), is_made: true }
     }
 
     pub(crate) fn chain(&self) -> &Path {
@@ -168,7 +172,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        if self.chain.starts_with(std::env::temp_dir()) {
+        if self.is_made {
             let _ = std::fs::remove_dir_all(self.chain.with_file_name(""));
         }
     }
