@@ -1,6 +1,7 @@
 //! Made-up worlds with fixed seeds, in each of which everything must go well, and which together leave nothing out.
 //!
-//! A failure prints its seed; `cargo run --release --bin sim -- --seed SEED` shows it. The script of CI runs fresh ones as well.
+//! A failure prints its seed; `cargo run --release --bin sim -- --seed SEED` shows it. The script of CI runs fresh
+//! ones as well.
 
 use stentor::sim::tally::Tally;
 use stentor::sim::{batch, run};

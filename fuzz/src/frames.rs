@@ -1,9 +1,9 @@
 //! Frames in both roles: the same events however the stream is cut and the window moved, and those that
 //! [`naive`] hears.
 //!
-//! Input: one byte of limits, form and whether compression was agreed on, two of cuts, then the stream. In the *built* form the stream is a list of short
-//! recipes (first byte, length, payload) that become frames with the mask bit and the length right, so that libFuzzer
-//! need not guess them; in the *raw* form it is the bytes on the wire.
+//! Input: one byte of limits, form and whether compression was agreed on, two of cuts, then the stream. In the
+//! *built* form the stream is a list of short recipes (first byte, length, payload) that become frames with the mask
+//! bit and the length right, so that libFuzzer need not guess them; in the *raw* form it is the bytes on the wire.
 
 use super::given::{Cuts, Given};
 use super::naive::{self, Heard};

@@ -1,9 +1,10 @@
 //! The second phase: sockets → bytes → sessions → services → outbox.
 //!
 //! One read per connection and turn, into the loop's large buffer, or behind what the connection holds already: of
-//! [`PEER_BYTES_MAX`] bytes, and a second one only for the rest of a large message, whose bytes are cheap. A read shorter than its room has drained the socket, so there is no second one just to hear `EAGAIN`, unless the
-//! peer has closed its side: then the end is still to be read. What could not be decoded because enough has been
-//! answered for this turn stays listed.
+//! [`PEER_BYTES_MAX`] bytes, and a second one only for the rest of a large message, whose bytes are cheap. A read
+//! shorter than its room has drained the socket, so there is no second one just to hear `EAGAIN`, unless the peer has
+//! closed its side: then the end is still to be read. What could not be decoded because enough has been answered for
+//! this turn stays listed.
 //!
 //! Invariants: nobody is read from who does not read its replies; a connection holds a buffer only while something
 //! it sent is incomplete or undecoded.

@@ -1,10 +1,11 @@
 //! The worker: the whole server as one function of named phases.
 //!
-//! Start reading here, at [`Worker::turn`]. Each phase borrows what it needs, finishes, and hands on a list. No callback runs inside another borrow, and
-//! nothing is freed in the middle of a phase. Reading comes first and fills the outbox; delivering after *all* reads
-//! lets what one peer is owed leave in one write; reaping comes last, so that no slot is reused while an event of
-//! this turn still names it. A phase that runs out of budget leaves its remainder listed, and the next wait does not
-//! sleep: a publication to fifty thousand peers is written in slices, and heartbeats go on in between.
+//! Start reading here, at [`Worker::turn`]. Each phase borrows what it needs, finishes, and hands on a list. No
+//! callback runs inside another borrow, and nothing is freed in the middle of a phase. Reading comes first and fills
+//! the outbox; delivering after *all* reads lets what one peer is owed leave in one write; reaping comes last, so
+//! that no slot is reused while an event of this turn still names it. A phase that runs out of budget leaves its
+//! remainder listed, and the next wait does not sleep: a publication to fifty thousand peers is written in slices,
+//! and heartbeats go on in between.
 //!
 //! Invariants: `now` is read once a turn; what else reads the clock only measures (a slice, the turn); between turns
 //! nobody is doomed, and whatever is pending keeps the next wait from sleeping.

@@ -1,8 +1,9 @@
 //! The book: who has said what and who is owed what, kept by a second, much simpler server.
 //!
-//! The [`Witness`](super::witness::Witness) stands between the worker and its service and hears what the service hears. From that the book
-//! works out, with plain lists, every message that every peer should get; peers strike out what they hear. So a
-//! message that is lost, doubled, altered, out of order or sent to the wrong peer does not match the book.
+//! The [`Witness`](super::witness::Witness) stands between the worker and its service and hears what the service
+//! hears. From that the book works out, with plain lists, every message that every peer should get; peers strike out
+//! what they hear. So a message that is lost, doubled, altered, out of order or sent to the wrong peer does not match
+//! the book.
 //!
 //! Invariants: a peer hears what it is owed in the order it is owed; what it skips was *dropped* by the ledger and is
 //! told as a gap; replies are never skipped.
