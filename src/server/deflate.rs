@@ -9,7 +9,7 @@
 //! Invariants: `reserved` is the sum of all promises and never more than `--deflate-memory`; between two turns the
 //! scratch buffers hold at most [`SCRATCH_KEEP_MAX`] bytes each.
 
-use super::limits::{INFLATER_BYTES, OWN_COMPRESSOR_BYTES, SCRATCH_KEEP_MAX};
+use super::limits::{INFLATE_WEIGHT, INFLATER_BYTES, OWN_COMPRESSOR_BYTES, SCRATCH_KEEP_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -121,6 +121,8 @@ pub struct Deflation {
     pub bytes_compressed: u64,
     /// Bytes of messages after they were inflated, those that broke a bound included.
     pub bytes_inflated: u64,
+    /// What inflating has cost, in bytes given: those taken count [`INFLATE_WEIGHT`] each.
+    pub work: u64,
     /// For all whose messages are not remembered.
     inflater: Option<Box<Inflater>>,
     inflated: Vec<u8>,
@@ -176,6 +178,7 @@ impl Deflation {
         let result = inflater.inflate(kind, compressed, &mut self.inflated, limits, keep_context);
         self.bytes_compressed += compressed.len() as u64;
         self.bytes_inflated += self.inflated.len() as u64;
+        self.work += self.inflated.len() as u64 + INFLATE_WEIGHT * compressed.len() as u64;
         result.map(|()| self.inflated.as_slice())
     }
 

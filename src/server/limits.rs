@@ -126,3 +126,7 @@ pub const CONNECTION_BYTES_MAX: usize = 208;
 /// A message that goes back as it came is not copied from this length on: below, one copy costs less than a second buffer
 /// in the system call.
 pub const LENT_BYTES_MIN: usize = 16 << 10;
+
+/// What a compressed byte costs beside what it unfolds to, in bytes of that: blocks may be made that say much and give
+/// nothing.
+pub const INFLATE_WEIGHT: u64 = 8;

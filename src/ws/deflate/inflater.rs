@@ -31,6 +31,10 @@ pub const RATIO_FREE_BYTES: usize = 1024 * 1024;
 /// What an inflater takes, in bytes, at most. Counted: `tests/deflate_memory.rs`.
 pub const INFLATER_BYTES_MAX: usize = 48 * 1024;
 
+/// How many streams may end within a message. Honest compressors end none or one (RFC 7692 §7.2.3.5), and each costs a
+/// new beginning, though it is written in two bytes and gives nothing.
+const ENDS_MAX: u32 = 16;
+
 /// The most that is made room for in one step, in bytes.
 const STEP_BYTES_MAX: usize = 64 * 1024;
 
@@ -152,7 +156,10 @@ impl Inflater {
         room.check(&out[start..], out.len())?;
         match status {
             // A block with BFINAL ends a stream; what follows begins one (RFC 7692 §7.2.3.5).
-            Status::StreamEnd => self.inflate.reset(false),
+            Status::StreamEnd => {
+                room.count_end()?;
+                self.inflate.reset(false);
+            }
             // A step that has bytes and neither takes nor gives can never go on.
             Status::Ok | Status::BufError if consumed + produced == 0 && !input.is_empty() => {
                 return Err(Violation::DeflateInvalid);
@@ -170,6 +177,8 @@ struct Room {
     /// Where the text stands; binary stays at its beginning.
     utf8: Utf8,
     kind: Kind,
+    /// How many streams have ended in this message.
+    ends: u32,
 }
 
 impl Room {
@@ -179,7 +188,14 @@ impl Room {
             ratio_max: compressed_len.saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES),
             utf8: Utf8::new(),
             kind,
+            ends: 0,
         }
+    }
+
+    /// One more stream has ended within the message.
+    fn count_end(&mut self) -> Result<(), Violation> {
+        self.ends += 1;
+        if self.ends > ENDS_MAX { Err(Violation::DeflateInvalid) } else { Ok(()) }
     }
 
     /// Room for the next step, given what there is and what is left to inflate: one byte more than allowed at most, so
