@@ -124,8 +124,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             n if n == bytes.len() || is_made(Mutation::DroppedRemainder) => {}
             BROKEN => self.doom(id, Departure::Reset),
             n => {
+                // One reply may be long; many that wait are a peer that does not read. Publications have a bound of their own.
                 let queued_max = REPLY_BYTES_HARD_MAX + self.config.ws.message_max as usize;
-                if connection.queue.weight() + bytes.len() > queued_max {
+                let is_much = connection.queue.weight() + bytes.len() > queued_max;
+                if waits && is_much && connection.queue.replies() + bytes.len() > queued_max {
                     return self.doom(id, Departure::SlowConsumer);
                 }
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);

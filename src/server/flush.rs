@@ -57,7 +57,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
         }
         let Some(connection) = self.roster.get(id) else { return };
-        let may_read = connection.queue.weight() <= REPLY_BYTES_SOFT_MAX / 2;
+        let may_read = !connection.queue.holds_replies(REPLY_BYTES_SOFT_MAX / 2);
         if may_read && (connection.facts.readable || connection.facts.undecoded) {
             self.list_readable(id);
         }

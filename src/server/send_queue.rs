@@ -20,7 +20,8 @@ pub struct SendQueue {
     front: Option<Frame>,
     /// Bytes of the front that have been written.
     gone: u32,
-    bytes: u32,
+    /// Wider than a frame's length: several of the largest may wait.
+    bytes: usize,
     /// Behind the front; the box keeps an idle connection small.
     #[expect(clippy::box_collection)]
     rest: Option<Box<VecDeque<Frame>>>,
@@ -29,7 +30,7 @@ pub struct SendQueue {
 impl SendQueue {
     /// Puts `frame` behind what waits, of which `gone` bytes have been written already if it is the first.
     pub fn push(&mut self, frame: Frame, gone: usize) {
-        self.bytes += (frame.len() - gone) as u32;
+        self.bytes += frame.len() - gone;
         if self.front.is_none() {
             self.front = Some(frame);
             self.gone = gone as u32;
@@ -45,7 +46,7 @@ impl SendQueue {
         if self.front.is_none() {
             return self.push(frame, 0);
         }
-        self.bytes += frame.len() as u32;
+        self.bytes += frame.len();
         let urgent = if self.gone == 0 { self.front.replace(frame) } else { Some(frame) };
         if let Some(urgent) = urgent {
             self.rest.get_or_insert_default().push_front(urgent);
@@ -70,7 +71,7 @@ impl SendQueue {
     #[inline]
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes as usize
+        self.bytes
     }
 
     /// What waits, in bytes of memory: those of the frames, and what each weighs beside them, so that a queue of the
@@ -103,7 +104,7 @@ impl SendQueue {
     /// Counts `n` bytes as written and hands every frame that is complete to `done`.
     pub fn advance(&mut self, n: usize, mut done: impl FnMut(Frame)) {
         debug_assert!(n <= self.bytes());
-        self.bytes -= n as u32;
+        self.bytes -= n;
         let mut left = n;
         while let Some(front) = &self.front {
             let missing = front.len() - self.gone as usize;
@@ -142,6 +143,21 @@ impl SendQueue {
             lost(frame);
         }
         *self = Self::default();
+    }
+
+    /// Whether replies and control frames that wait weigh more than `most`: who owes us the reading of those is not read
+    /// from, while one that is only behind with publications has a policy for that and goes on being heard.
+    #[must_use]
+    pub fn holds_replies(&self, most: usize) -> bool {
+        self.weight() > most && self.replies() > most
+    }
+
+    /// What the replies and control frames that wait weigh.
+    #[must_use]
+    pub fn replies(&self) -> usize {
+        let others = self.rest.iter().flat_map(|rest| rest.iter());
+        let replies = self.front.iter().chain(others).filter(|frame| frame.publications == 0);
+        replies.map(|frame| frame.len() + FRAME_WEIGHT_BYTES).sum()
     }
 
     /// Publications that wait, those of a half-written frame included.
@@ -212,7 +228,7 @@ mod tests {
         assert!(queue.rest.is_some());
         queue.advance(10, drop);
         assert!(queue.is_empty() && queue.rest.is_none());
-        assert_eq!(size_of::<SendQueue>(), 40);
+        assert_eq!(size_of::<SendQueue>(), 48);
     }
 
     proptest! {
