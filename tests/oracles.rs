@@ -48,7 +48,7 @@ macro_rules! mistakes {
 }
 
 mistakes! {
-    a_lost_edge: LostEdge => ["liveness", "handshake", "departure", "close", "lost"];
+    a_lost_edge: LostEdge => ["liveness", "handshake", "departure", "close", "lost", "frames"];
     a_dropped_remainder: DroppedRemainder => ["frames", "http", "handshake", "liveness", "close", "not owed", "order"];
     an_off_by_one_in_the_send_offset: OffByOne => ["frames", "not owed", "doubled", "order", "liveness", "close"];
     a_stale_name_that_is_served: StaleName => ["not owed", "service", "departure", "close", "ledger", "heard", "frames"];

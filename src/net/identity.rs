@@ -193,11 +193,7 @@ fn explain(certificate: &Certificate, error: &Error) -> String {
 
 fn read_file(flag: &str, path: &Path) -> Result<Vec<u8>, String> {
     let told = |error: std::io::Error| format!("{flag} {}: {error}", path.display());
-    let file = std::fs::File::open(path).map_err(told)?;
-    // A pipe or a device could keep the whole server waiting.
-    if !file.metadata().map_err(told)?.is_file() {
-        return Err(format!("{flag} {}: is not a file", path.display()));
-    }
+    let file = super::file::open(path).map_err(told)?;
     let mut bytes = Vec::new();
     let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(told)?;
     if read as u64 > FILE_BYTES_MAX {

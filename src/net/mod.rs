@@ -10,6 +10,7 @@
 //!   given has filled it, and a writable edge will follow.
 //! - Events may be spurious, and may name connections that are gone.
 
+pub mod file;
 pub mod identity;
 pub mod limits;
 pub mod os;
@@ -166,5 +167,8 @@ pub enum Signal {
 #[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC)
+    )
 }

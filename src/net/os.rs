@@ -20,7 +20,7 @@ use super::identity::Identity;
 use super::proxy::{Claim, Proxies, ProxyHeader};
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
-use super::tls::{SCRATCH_BYTES, TlsSocket};
+use super::tls::{Budget, SCRATCH_BYTES, TlsSocket};
 use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -30,10 +30,6 @@ const TOKEN_LISTENER: u64 = ConnId { index: 0, serial: u32::MAX }.to_bits();
 const TOKEN_SIGNAL: u64 = ConnId::NONE.to_bits();
 /// Events taken in one wait: bounds the reading phase of a turn, whatever has piled up.
 const EVENTS_MAX: usize = 1024;
-
-/// Steps of TLS handshakes made between two waits. One costs a signature, with RSA up to a millisecond: a thousand who
-/// come at once would keep everybody else waiting for as long as all of them take.
-const HANDSHAKES_MAX: u32 = 16;
 
 /// The operating system.
 pub struct OsNet {
@@ -51,8 +47,8 @@ pub struct OsNet {
     identity: Option<Identity>,
     /// Where records are read to; empty without TLS.
     scratch: Vec<u8>,
-    /// Steps of handshakes that may be made before the next wait.
-    handshakes_left: u32,
+    /// What may still be done in this turn for those who speak TLS.
+    budget: Budget,
 }
 
 /// How far a proxy has come in saying for whom it speaks.
@@ -92,7 +88,7 @@ impl OsNet {
             introductions: HashMap::new(),
             identity: None,
             scratch: Vec::new(),
-            handshakes_left: 0,
+            budget: Budget::TURN,
         })
     }
 
@@ -214,7 +210,7 @@ impl Net for OsNet {
     type Socket = OsSocket;
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
-        self.handshakes_left = HANDSHAKES_MAX;
+        self.budget = Budget::TURN;
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -300,7 +296,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
-            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, &mut self.handshakes_left, into),
+            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, &mut self.budget, into),
         }
     }
 

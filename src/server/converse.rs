@@ -5,7 +5,7 @@
 //!
 //! Invariant: the good messages before a bad frame are handled before the connection fails.
 
-use super::connection::{Session, Stage};
+use super::connection::{Facts, Session, Stage};
 use super::limits::{
     COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
     WAITING_BYTES_MAX,
@@ -76,9 +76,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let mut is_open = connection.stage == Stage::Open;
         // Bounds what one window can make us answer: the rest is decoded in the next turn.
         let outbox_max = (hub.outbox.len() + REPLY_BYTES_SOFT_MAX).max(OUTBOX_BYTES_MAX);
-        let inflated_max = deflation.bytes_inflated + INFLATE_PEER_BYTES_MAX;
+        let inflated_max = deflation.work + INFLATE_PEER_BYTES_MAX;
         loop {
-            if hub.outbox.len() > outbox_max || deflation.bytes_inflated > inflated_max {
+            if hub.outbox.len() > outbox_max || deflation.work > inflated_max {
                 metrics.turns_cut += 1;
                 return Halt::Sated;
             }
@@ -156,9 +156,10 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn message_timed_out(&mut self, id: ConnId) {
         let is_congested = self.is_congested();
         let Some(connection) = self.roster.get(id) else { return };
-        let is_deaf = connection.queue.weight() > REPLY_BYTES_SOFT_MAX;
-        if is_deaf || (is_congested && connection.facts.publishes) {
-            let later = Tick::of(self.now).after(LINGER);
+        let Facts { readable, undecoded, publishes, .. } = connection.facts;
+        // What waits to be read or decoded may be all that is missing.
+        if readable || undecoded || (is_congested && publishes) {
+            let later = Tick::of(self.now).after(self.config.message_timeout);
             connection.deadline = later;
             return self.arm(id, later);
         }

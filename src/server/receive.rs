@@ -49,11 +49,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         let mut listed = std::mem::take(&mut self.readable);
         let mut served = 0;
         let read_max = self.metrics.bytes_in + READ_BYTES_MAX;
-        let inflated_max = self.deflation.bytes_inflated + INFLATE_TURN_BYTES_MAX;
+        let inflated_max = self.deflation.work + INFLATE_TURN_BYTES_MAX;
         for &id in &listed {
             let is_enough = self.hub.outbox.len() >= OUTBOX_BYTES_MAX
                 || self.metrics.bytes_in >= read_max
-                || self.deflation.bytes_inflated >= inflated_max;
+                || self.deflation.work >= inflated_max;
             if is_enough {
                 self.metrics.turns_cut += 1;
                 break;
@@ -81,7 +81,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if connection.stage == Stage::Doomed {
             return;
         }
-        if connection.queue.weight() > REPLY_BYTES_SOFT_MAX && connection.stage == Stage::Open {
+        if connection.queue.holds_replies(REPLY_BYTES_SOFT_MAX) && connection.stage == Stage::Open {
             // `flush` lists it again when half of it has gone.
             self.metrics.readers_paused += 1;
             return;
@@ -96,6 +96,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.digest(id, held.buffer.filled_mut(), &mut held.cursor);
                 self.keep(id, Some(held), None);
             }
+            Some(held) if held.buffer.len() <= AHEAD_BYTES_MIN => {
+                // A cut header or a small message: to read behind it into a small buffer would bring little each turn.
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let filled = held.buffer.len();
+                buffer[..filled].copy_from_slice(held.buffer.filled());
+                let cursor = held.cursor;
+                self.give_back(Some(held));
+                self.receive_fresh(id, &mut buffer, filled, cursor);
+                self.buffer = buffer;
+            }
             Some(mut held) => {
                 self.make_room(id, &mut held);
                 let room = held.buffer.spare_mut();
@@ -105,7 +115,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             None => {
                 let mut buffer = std::mem::take(&mut self.buffer);
-                self.receive_fresh(id, &mut buffer);
+                self.receive_fresh(id, &mut buffer, 0, Cursor::default());
                 self.buffer = buffer;
             }
         }
@@ -114,7 +124,13 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Reads into `room` and keeps what that tells about the socket.
     fn read(&mut self, id: ConnId, room: &mut [u8]) -> Arrival {
         let Some(connection) = self.roster.get(id) else { return Arrival::Nothing };
-        match self.net.recv(&mut connection.socket, room) {
+        let received = self.net.recv(&mut connection.socket, room);
+        if self.gate.is_awaited(id) && !matches!(received, Ok(0)) {
+            // A proxy may have said for whom it speaks, whether or not its client has said anything yet.
+            self.introduce(id);
+        }
+        let Some(connection) = self.roster.get(id) else { return Arrival::Nothing };
+        match received {
             Ok(0) => Arrival::End,
             Ok(n) => {
                 let is_full = n == room.len();
@@ -123,9 +139,6 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.facts.readable = is_full || is_more;
                 self.metrics.reads_full += u64::from(is_full);
                 self.metrics.bytes_in += n as u64;
-                if self.gate.is_awaited(id) {
-                    self.introduce(id);
-                }
                 Arrival::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -154,11 +167,10 @@ impl<N: Net, S: Service> Worker<N, S> {
         Departure::Refused
     }
 
-    /// Reads into `buffer` from a connection that holds nothing: a little, which is nearly always all there is, and if
-    /// a large message has begun in it, as much as there is room for.
-    fn receive_fresh(&mut self, id: ConnId, buffer: &mut [u8]) {
-        let (mut filled, mut cursor) = (0, Cursor::default());
-        let mut until = PEER_BYTES_MAX.min(buffer.len());
+    /// Reads into `buffer` behind the little that a connection has left there: as much as is nearly always all there
+    /// is, and if a large message has begun in it, the rest of that and what little may follow.
+    fn receive_fresh(&mut self, id: ConnId, buffer: &mut [u8], mut filled: usize, mut cursor: Cursor) {
+        let mut until = (filled + PEER_BYTES_MAX).min(buffer.len());
         loop {
             let arrival = self.read(id, &mut buffer[filled..until]);
             let Arrival::Bytes(n) = arrival else {
@@ -167,11 +179,12 @@ impl<N: Net, S: Service> Worker<N, S> {
             };
             filled += n;
             self.digest(id, &mut buffer[..filled], &mut cursor);
-            let is_large = filled == until && until < buffer.len() && self.missing_of(id) > PEER_BYTES_MAX;
+            let missing = self.missing_of(id);
+            let is_large = filled == until && until < buffer.len() && missing > PEER_BYTES_MAX;
             if !is_large {
                 return self.keep(id, None, Some((&buffer[..filled], cursor)));
             }
-            until = buffer.len();
+            until = filled.saturating_add(missing).saturating_add(AHEAD_BYTES_MIN).min(buffer.len());
         }
     }
 

@@ -123,8 +123,8 @@ impl<S: Service> Builder<S> {
         }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
         let mut net = net.with_proxies(config.admission.proxies.clone());
-        net.watch_signals().map_err(failed)?;
         let identity = config.tls.clone().map(Identity::load).transpose().map_err(Failure)?;
+        net.watch_signals().map_err(failed)?;
         let (addresses, tls_addresses) = match listen(&mut net, &config) {
             Ok(bound) => bound,
             Err(failure) => {

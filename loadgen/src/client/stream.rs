@@ -116,8 +116,9 @@ impl Tls {
             match self.tcp.read(&mut records[..room]) {
                 Ok(0) => self.has_ended = true,
                 Ok(got) => {
-                    is_drained = got < room;
                     filled += self.feed(&records[..got], &mut into[filled..]);
+                    // Behind half a record the end of the stream may stand, of which no event will tell again.
+                    is_drained = got < room && filled > 0;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => is_drained = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

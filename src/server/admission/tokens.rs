@@ -6,7 +6,6 @@
 //! Invariants: after the start only digests are kept; where tokens are asked for and none is known, nobody comes in.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -92,7 +91,7 @@ fn digest(token: &[u8]) -> Digest {
 /// One token a line; empty lines and those that begin with `#` are left out.
 fn read(path: &Path) -> Result<Vec<Digest>, String> {
     let told = |error: std::io::Error| error.to_string();
-    let file = File::open(path).map_err(told)?;
+    let file = crate::net::file::open(path).map_err(told)?;
     let about = file.metadata().map_err(told)?;
     if about.permissions().mode() & 0o004 != 0 {
         tracing::warn!(file = %path.display(), "everybody on this machine can read the file of tokens");

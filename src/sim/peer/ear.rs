@@ -42,7 +42,9 @@ impl Peer {
     /// The server has ended its side.
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
-        let is_honest = account.may_expect_all() && !book.is_stopping;
+        // Who is closed for being slow has two seconds to read as far as the close frame; the book has judged the reason.
+        let was_slow = account.closed == Some(Departure::SlowConsumer);
+        let is_honest = account.may_expect_all() && !was_slow && !book.is_stopping;
         let facts = account.facts;
         let is_listening = !facts.is_deaf && !facts.is_thin && !facts.reset && facts.vanished.is_none();
         let was = std::mem::replace(&mut self.stage, Stage::Over);
@@ -92,7 +94,6 @@ impl Peer {
     pub fn hear_reset(&mut self, book: &mut Book) {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         let account = &book.accounts[self.number];
-        // Who is closed for being slow has two seconds to read as far as the close frame; the book has judged the reason.
         let was_slow = account.closed == Some(Departure::SlowConsumer);
         if was == Stage::Talking && account.is_well() && !was_slow && !book.is_stopping {
             book.fail("close", format!("peer {} was reset without a close frame", self.number));
