@@ -314,6 +314,29 @@ fn a_crowd_from_one_address_takes_nobody_else_s_place() {
     });
 }
 
+/// Behind a proxy an address is known as soon as the proxy has told it, whether or not the client says anything.
+#[test]
+fn who_keeps_silent_behind_a_proxy_is_counted_all_the_same() {
+    let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1", "--connections-per-ip", "2"];
+    let server = Server::start(&[&flags[..], &["--connections-max", "40"]].concat());
+    let silent: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut stream = server.connect();
+            // Who is closed at once may be so before we have written.
+            let _ = stream.write_all(&proxied([192, 0, 2, 1], b""));
+            stream
+        })
+        .collect();
+    wait_for("a place for somebody else", || {
+        let mut stream = server.connect();
+        stream.write_all(&[proxied([192, 0, 2, 2], b""), upgrade("/echo", &[])].concat()).ok()?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).ok()?;
+        (&status == b"HTTP/1.1 101").then_some(())
+    });
+    drop(silent);
+}
+
 #[test]
 fn handshakes_have_a_pace() {
     let server = Server::start(&["--handshakes-per-second", "5"]);

@@ -304,6 +304,26 @@ fn words_and_a_close_notice_in_one_segment_are_both_heard() {
     peer.stream.sock.tcp.read_to_end(&mut rest).expect("the server has ended its side");
 }
 
+/// Half a record and the end of the stream come in one event, and nothing will tell of the end again.
+#[test]
+fn half_a_record_does_not_hide_the_end_behind_it() {
+    let secure = Secure::start(&["--ping-interval", "0"]);
+    let mut peers: Vec<_> = (0..8).map(|_| Client::of(&secure).open("/echo")).collect();
+    for peer in &mut peers {
+        peer.send_text("here");
+        assert_eq!(peer.message().text(), "here");
+    }
+    // While it is stopped, both arrive.
+    secure.server.signal("STOP");
+    for peer in &mut peers {
+        let tcp = &mut peer.stream.sock.tcp;
+        tcp.write_all(b"\x17\x03\x03\x01\x00half ").expect("the system buffers");
+        tcp.shutdown(std::net::Shutdown::Write).expect("it is open");
+    }
+    secure.server.signal("CONT");
+    secure.counts("stentor_departures_total{reason=\"end_of_stream\"} 8");
+}
+
 #[test]
 fn a_peer_that_vanishes_without_a_notice_has_ended() {
     let secure = Secure::start(&[]);
