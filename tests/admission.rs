@@ -318,7 +318,9 @@ fn a_crowd_from_one_address_takes_nobody_else_s_place() {
 #[test]
 fn who_keeps_silent_behind_a_proxy_is_counted_all_the_same() {
     let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1", "--connections-per-ip", "2"];
-    let server = Server::start(&[&flags[..], &["--connections-max", "40"]].concat());
+    // They would go by themselves in a minute; nobody waits so long.
+    let more = ["--connections-max", "40", "--handshake-timeout", "60s"];
+    let server = Server::start(&[&flags[..], &more].concat());
     let silent: Vec<TcpStream> = (0..60)
         .map(|_| {
             let mut stream = server.connect();
