@@ -3,6 +3,7 @@
 //! Defaults are those that a server on the open network should have. [`Config::check`] refuses what cannot work
 //! before anything is opened.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -58,6 +59,19 @@ pub struct Config {
     pub deflate: deflate::Settings,
     /// Who may come in.
     pub admission: admission::Settings,
+    /// Which of several workers this process is; `None`: the only one.
+    pub place: Option<Place>,
+}
+
+/// A worker's place among those that share a port of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
+    /// The private directory in which their sockets for each other lie.
+    pub directory: PathBuf,
 }
 
 /// What happens to a subscriber whose queue is full.
@@ -107,6 +121,7 @@ impl Default for Config {
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
             admission: admission::Settings::default(),
+            place: None,
         }
     }
 }
