@@ -12,9 +12,9 @@
 #   --memory SIZE     of the guest, as 1G or 1500M                             [1G]
 #   --timeout SECS    then the guest is ended                                  [180]
 #   --out DIR         a directory of yours that the guest sees as /out
-#   --program FILE    a static program of yours, put beside ours (repeatable)
+#   --program FILE    a program of yours, put beside ours (repeatable)
 #   --package NAME    build this package instead of stentor and loadgen (repeatable)
-#   --no-build        take the static programs as the last build left them
+#   --no-build        take the programs as the last build left them
 #   --prepare         fetch and build what is needed, run nothing
 #   -h, --help        this text
 #
@@ -23,18 +23,18 @@
 # own. User-mode Linux is such a kernel that runs as an ordinary program: no root, no KVM.
 #
 # How: Debian's packages user-mode-linux and busybox-static are downloaded and unpacked, not
-# installed (amd64; where apt knows no packages yet: apt-get update). stentor and loadgen are
-# built statically, since the guest has no libraries. The guest's root is a directory of ours,
-# its only network the loopback, its only processor one of the host's: numbers measured in it
-# say whether nothing is lost, not how fast the server is.
+# installed (amd64; where apt knows no packages yet: apt-get update). The programs are those of
+# `cargo build --release`; the libraries that they name come along. The guest's root is a
+# directory of ours, its only network the loopback, its only processor one of the host's:
+# numbers measured in it say whether nothing is lost, not how fast the server is.
 #
 # Exit: the command's own; 124 timed out; 125 something else failed before the command ended.
 # Environment: GUEST_CACHE, where the packages are kept [target/guest/debian].
 set -euo pipefail
 
 readonly home=$(cd "$(dirname "$0")/.." && pwd)
-readonly target=$home/target/guest triple=x86_64-unknown-linux-gnu
-readonly cache=${GUEST_CACHE:-$target/debian}
+readonly target=${CARGO_TARGET_DIR:-$home/target}
+readonly cache=${GUEST_CACHE:-$target/guest/debian}
 
 memory=1G limit=180 out='' build=yes prepare='' programs=() packages=()
 room='' guest=''
@@ -46,7 +46,7 @@ main() {
   [ "$(uname -m)" = x86_64 ] || fail "Debian has user-mode Linux for amd64 only"
   kernel=$(unpacked user-mode-linux)/usr/bin/linux.uml
   busybox=$(unpacked busybox-static)/bin/busybox
-  [ -z "$build" ] || build_static
+  [ -z "$build" ] || build_programs
   [ -z "$prepare" ] || return 0
   trap clean EXIT
   trap 'exit 130' INT
@@ -97,25 +97,27 @@ unpacked() {
   printf '%s\n' "$place"
 }
 
-# A target is named so that the flags reach our programs only, not build scripts and macros.
-build_static() {
+build_programs() {
   local package names=()
   for package in "${packages[@]}"; do names+=(-p "$package"); done
-  RUSTFLAGS='-C target-feature=+crt-static' cargo build --manifest-path "$home/Cargo.toml" \
-    --release --bins "${names[@]}" --target "$triple" --target-dir "$target" >&2 || fail "the static build failed"
+  cargo build --manifest-path "$home/Cargo.toml" --release --bins "${names[@]}" --target-dir "$target" >&2 ||
+    fail "the build failed"
 }
 
-is_static() { ! LC_ALL=C readelf -lW "$1" 2>/dev/null | grep -q INTERP; }
+# The libraries that a program names, by the paths at which it will look for them, the loader among them.
+libraries() { ldd "$1" 2>/dev/null | sed -nE 's/^[^/]*(\/[^ ]+) \(0x.*/\1/p'; }
 
 # The guest's root: busybox, our programs, one script that is its init.
 furnish() {
-  local root=$room/root file
+  local root=$room/root file library
   mkdir -p "$root"/{bin,dev,proc,sys,tmp,out,etc}
   cp "$busybox" "$root/bin/busybox"
-  for file in "$target/$triple/release"/* ${programs[@]+"${programs[@]}"}; do
+  for file in "$target/release"/* ${programs[@]+"${programs[@]}"}; do
     [ -f "$file" ] && [ -x "$file" ] || continue
-    is_static "$file" || fail "$file is not linked statically"
     ln "$file" "$root/bin/" 2>/dev/null || cp "$file" "$root/bin/"
+    for library in $(libraries "$file"); do
+      [ -e "$root$library" ] || install -D "$library" "$root$library"
+    done
   done
   echo '127.0.0.1 localhost' >"$root/etc/hosts"
   echo 'root:x:0:0::/:/bin/sh' >"$root/etc/passwd"
