@@ -315,18 +315,26 @@ fn legal(sent: &[u8], said: &[u8]) -> bool {
     true
 }
 
-/// Of each request that was sent: whether it was a HEAD.
+/// Of each request that was sent: whether it was a HEAD. What is no request is the last, and is one if it begins as one: its
+/// peer expects no body (RFC 9110 §9.3.2), whatever is wrong with the rest.
 fn heads(mut sent: &[u8]) -> Vec<bool> {
     let (limits, mut heads) = (Limits::default(), Vec::new());
-    while let Ok(Some(len)) = HeadScan::new().scan(sent, &limits) {
+    loop {
+        let begins = sent.trim_ascii_start().starts_with(b"HEAD ");
+        let Ok(Some(len)) = HeadScan::new().scan(sent, &limits) else {
+            heads.push(begins);
+            return heads;
+        };
         let mut storage = Storage::new();
-        let Ok(request) = Request::parse(&sent[..len], &mut storage) else { break };
+        let Ok(request) = Request::parse(&sent[..len], &mut storage) else {
+            heads.push(begins);
+            return heads;
+        };
         heads.push(request.method == Method::Head);
-        let Ok(mut reader) = BodyReader::new(request.body, u64::MAX) else { break };
-        let Ok((taken, true)) = reader.feed(&sent[len..], &mut Vec::new()) else { break };
+        let Ok(mut reader) = BodyReader::new(request.body, u64::MAX) else { return heads };
+        let Ok((taken, true)) = reader.feed(&sent[len..], &mut Vec::new()) else { return heads };
         sent = &sent[len + taken..];
     }
-    heads
 }
 
 /// A server's frames: whole ones, in order, a close frame last, compressed only where that was agreed on in the answer's
