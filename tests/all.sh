@@ -18,19 +18,25 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto} DEBIAN_FRONTEND=noninteractive
 # In this order: cheap and telling first. Name, time limit in seconds, what it shows.
 STEPS=(
   "fmt        60  the sources stand as rustfmt writes them"
-  "clippy    600  no lint, all targets, all features"
-  "lean      400  no lint without default features, package by package"
-  "doc       300  the documentation builds without a warning"
+  "clippy    900  no lint, all targets, all features"
+  "lean      700  no lint without default features, package by package"
+  "doc       500  the documentation builds without a warning"
   "deny      200  licences, sources and versions of the packages we ship"
-  "test      900  unit, property, documentation and integration tests"
-  "build     900  the programs as they are shipped, which the steps below use"
+  "test     1500  unit, property, documentation and integration tests"
+  "build    1500  the programs as they are shipped, which the steps below use"
+  "guest     300  50 000 clients on one server process, in a guest kernel"
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
-  "guest     300  50 000 clients on one server process, in a guest kernel"
 )
+
+# Run beside the others, from when what they need is there: much of the time they are on one core, or wait. What they print
+# comes when they are done.
+BESIDE=(build guest)
+# What a step uses that another has made.
+declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -243,13 +249,52 @@ run_step() {
   timeout --kill-after=10 "$limit" bash "${BASH_SOURCE[0]}" --step "$name" &
   step=$!
   # `timeout` moves to a process group of its own, where Ctrl-C does not reach it by itself.
-  trap 'kill "$step" 2>/dev/null; exit 130' INT TERM
+  trap 'kill "$step" ${beside[@]//done/} 2>/dev/null; exit 130' INT TERM
   wait "$step"
 }
 
+declare -A began=() beside=()
+table=() passed=0 failed=0
+
+# Notes how a step that began then has ended.
+note() {
+  local name=$1 status=$2 limit seconds=$((SECONDS - began[$1])) verdict
+  read -r _ limit _ < <(plan "$name")
+  case $status in
+    0) passed=$((passed + 1)) verdict=passed ;;
+    124 | 137) failed=$((failed + 1)) verdict="FAILED: not done in $limit s" ;;
+    *) failed=$((failed + 1)) verdict="FAILED: status $status" ;;
+  esac
+  printf '===== %s: %s, %s s\n' "$name" "$verdict" "$seconds"
+  table+=("$(printf '%-10s %5s s  %s' "$name" "$seconds" "$verdict")")
+}
+
+# begin NAME: starts it beside whatever else runs.
+begin() {
+  local name=$1 limit
+  [[ -z ${beside[$name]:-} ]] || return 0
+  read -r _ limit _ < <(plan "$name")
+  mkdir -p target/steps
+  printf '\n===== %s begins, beside the others\n' "$name"
+  began[$name]=$SECONDS
+  (run_step "$name" "$limit") >"target/steps/$name.log" 2>&1 &
+  beside[$name]=$!
+}
+
+# await NAME: shows what it printed, once it is done.
+await() {
+  local name=$1 status=0 pid=${beside[$1]:-}
+  [[ -n $pid && $pid != done ]] || return 0
+  wait "$pid" || status=$?
+  beside[$name]=done
+  printf '\n===== %s: %s\n' "$name" "$(plan "$name" | sed -E 's/^\S+ +\S+ +//')"
+  cat "target/steps/$name.log"
+  note "$name" "$status"
+}
+
 main() {
-  local -a names=("$@") table=()
-  local name limit about began status seconds passed=0 failed=0
+  local -a names=("$@")
+  local name limit about status
   if ((${#names[@]} == 0)); then
     mapfile -t names < <(printf '%s\n' "${STEPS[@]}" | awk '{ print $1 }')
   fi
@@ -257,20 +302,23 @@ main() {
     [[ -n $(plan "$name") ]] || fail "no step is called \`$name\`; there are: $(plan | awk '{ printf "%s ", $1 }')"
   done
   SECONDS=0
+  trap 'kill ${beside[@]//done/} 2>/dev/null; exit 130' INT TERM
   for name in "${names[@]}"; do
+    [[ " ${BESIDE[*]} " != *" $name "* || -n ${NEEDS[$name]:-} ]] || begin "$name"
+  done
+  for name in "${names[@]}"; do
+    [[ -z ${NEEDS[$name]:-} ]] || await "${NEEDS[$name]}"
+    if [[ " ${BESIDE[*]} " == *" $name "* ]]; then
+      begin "$name"
+      continue
+    fi
     read -r _ limit about < <(plan "$name")
     printf '\n===== %s: %s\n' "$name" "$about"
-    began=$SECONDS status=0
+    began[$name]=$SECONDS status=0
     run_step "$name" "$limit" || status=$?
-    seconds=$((SECONDS - began))
-    case $status in
-      0) passed=$((passed + 1)) verdict=passed ;;
-      124 | 137) failed=$((failed + 1)) verdict="FAILED: not done in $limit s" ;;
-      *) failed=$((failed + 1)) verdict="FAILED: status $status" ;;
-    esac
-    printf '===== %s: %s, %s s\n' "$name" "$verdict" "$seconds"
-    table+=("$(printf '%-10s %5s s  %s' "$name" "$seconds" "$verdict")")
+    note "$name" "$status"
   done
+  for name in "${!beside[@]}"; do await "$name"; done
   printf '\n%s\n' "----- summary, $SECONDS s in all"
   printf '%s\n' "${table[@]}" ""
   printf '%s passed, %s failed\n' "$passed" "$failed"
