@@ -11,13 +11,14 @@ mod logs;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::Parser as _;
 use flags::{LogFormat, Options, effective};
-use stentor::server::{Config, Server};
+use stentor::server::supervisor::{Ended, Orders, supervise};
+use stentor::server::{Config, Failure, Server};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
         };
     }
     match serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Told) => ExitCode::FAILURE,
         Err(failure) => {
             last_words.say(&format!("error: {failure}"));
             ExitCode::FAILURE
@@ -54,11 +56,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> Result<(), stentor::server::Failure> {
+/// Serves, alone or as one of several workers, or supervises these.
+fn serve(mut config: Config) -> Result<Ended, Failure> {
+    if let Some(orders) = Orders::received()? {
+        let worker = orders.index();
+        orders.apply(&mut config)?;
+        let _lines_of = tracing::error_span!("worker", n = worker).entered();
+        return Server::with_config(config).run().map(|()| Ended::Well);
+    }
+    let workers = config.workers.count(config.connections_max);
+    if workers > 1 {
+        return supervise(&config, workers, || {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(std::env::args_os().skip(1));
+            Ok(command)
+        });
+    }
     let server = Server::with_config(config).bind()?;
     // The one line that scripts wait for stands whatever is logged; a closed stderr harms nobody.
     let _ = writeln!(std::io::stderr(), "{}", server.summary());
-    server.run()
+    server.run().map(|()| Ended::Well)
 }
 
 fn complain(what: &str) {

@@ -623,6 +623,7 @@ fn a_program_of_ones_own_speaks_tls_too() {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
         certificate: Certificate::SelfSigned { names: vec!["own.example".into()], written: None },
         min_version: TlsVersion::V13,
+        tickets: None,
     };
     let server = Server::builder().configure(|config| config.listen.clear()).tls(settings.clone()).bind();
     let server = server.expect("it can be bound");

@@ -28,6 +28,7 @@ fn server() -> &'static Secure {
                 listen: vec!["0.0.0.0:0".parse().expect("an address")],
                 certificate: Certificate::SelfSigned { names: Vec::new(), written },
                 min_version: TlsVersion::V12,
+                tickets: None,
             };
             let server = Server::builder().tls(settings).configure(|config| {
                 config.listen.clear();
@@ -111,6 +112,7 @@ fn who_is_not_trusted_is_told_by_name_and_nothing_is_measured() {
         listen: vec!["127.0.0.1:0".parse().expect("an address")],
         certificate: Certificate::SelfSigned { names: Vec::new(), written: Some(stranger.clone()) },
         min_version: TlsVersion::V12,
+        tickets: None,
     };
     drop(Server::builder().tls(made).configure(|config| config.listen.clear()).bind().expect("a free port"));
     for (line, words) in [

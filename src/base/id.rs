@@ -5,6 +5,9 @@
 //!
 //! Invariant: `index` is never `u32::MAX`, which marks names that are not of connections.
 
+/// From here on, indices are those of links to other workers: a roster never has so many slots.
+const LINKS: u32 = 1 << 31;
+
 /// The name of a connection, eight bytes, unique over the life of the process (until 2³² accepts).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
@@ -17,6 +20,19 @@ pub struct ConnId {
 impl ConnId {
     /// Nobody: the tombstone in a list of names.
     pub const NONE: Self = Self { index: u32::MAX, serial: u32::MAX };
+
+    /// A name that no connection of the roster has: that of link `slot`, opened as the `serial`-th.
+    #[must_use]
+    pub const fn of_link(slot: u32, serial: u32) -> Self {
+        Self { index: LINKS | slot, serial }
+    }
+
+    /// The slot, if this is the name of a link.
+    #[inline]
+    #[must_use]
+    pub const fn link(self) -> Option<u32> {
+        if self.index >= LINKS && self.index != u32::MAX { Some(self.index ^ LINKS) } else { None }
+    }
 
     /// As one word, for the token that the system hands back with an event.
     #[inline]
@@ -43,6 +59,13 @@ impl ConnId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_no_connection() {
+        assert_eq!(ConnId::of_link(5, 7).link(), Some(5));
+        assert_eq!(ConnId { index: LINKS - 1, serial: 7 }.link(), None);
+        assert_eq!(ConnId::NONE.link(), None);
+    }
 
     #[test]
     fn a_name_survives_the_way_through_a_token() {

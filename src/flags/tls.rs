@@ -91,7 +91,7 @@ impl TlsOptions {
             VersionName::V13 => TlsVersion::V13,
         };
         let listen = self.tls_listen.into_iter().map(|listen| listen.address).collect();
-        config.tls = Some(TlsSettings { listen, certificate, min_version });
+        config.tls = Some(TlsSettings { listen, certificate, min_version, tickets: None });
     }
 }
 
@@ -117,6 +117,8 @@ pub(crate) fn effective(config: &Config) -> Vec<String> {
             let file = written.iter().map(|file| format!("={}", file.display()));
             lines.push(format!("tls-self-signed{}", file.collect::<String>()));
         }
+        // Workers are given it by their supervisor, and never asked for their flags.
+        Certificate::Given(_) => {}
     }
     lines.push(format!("tls-min-version {}", tls.min_version.name()));
     lines

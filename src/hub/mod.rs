@@ -7,11 +7,13 @@
 //! Invariants: the hub cannot write to a socket; what it holds is bounded by the server, which stops reading
 //! from publishers while too much waits ([`Topics::waiting_bytes`](topics::Topics::waiting_bytes)).
 
+pub mod abroad;
 pub mod compressors;
 pub mod delivery;
 pub mod dialect;
 pub mod frame;
 pub mod ledger;
+pub mod letter;
 pub mod outbox;
 mod publication;
 pub mod topics;
@@ -23,6 +25,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
+use abroad::Abroad;
 use compressors::Compressors;
 use delivery::Delivery;
 use ledger::{Ledger, Unpaid};
@@ -40,6 +43,8 @@ pub struct Hub {
     pub ledger: Ledger,
     /// What publications are compressed with.
     pub compressors: Compressors,
+    /// What the other workers are told, and have told.
+    pub abroad: Abroad,
     /// Topics to be delivered, round and round: a short delivery does not wait for a long one to end, and no number
     /// of short ones keeps a long one waiting.
     circle: VecDeque<Errand>,
@@ -59,8 +64,44 @@ impl Hub {
         Self { compressors, ..Self::default() }
     }
 
-    /// Publishes a message to all who are in `topic` now, but not to `except`; returns to how many.
+    /// From now on there are other workers to tell.
+    pub fn open_abroad(&mut self) {
+        self.abroad.open();
+        self.topics.watch();
+    }
+
+    /// Publishes a message to all who are in `topic` now, but not to `except`, and has the other workers do the same.
+    /// Returns to how many it is owed here.
     pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8], except: ConnId, now: Nanos) -> u32 {
+        if self.abroad.is_open() {
+            self.abroad.publish(self.topics.name(topic), kind, payload);
+        }
+        self.publish_here(topic, kind, payload, except, now)
+    }
+
+    /// Publishes to the topic called `name`, which need have nobody in it here. Returns to how many it is owed here, and how
+    /// many the other workers have told of.
+    pub fn publish_named(&mut self, name: &str, kind: Kind, payload: &[u8], now: Nanos) -> (u32, u32) {
+        let here = match self.topics.find(name) {
+            Some(topic) => self.publish(topic, kind, payload, ConnId::NONE, now),
+            None if self.abroad.is_open() => {
+                self.abroad.publish(name, kind, payload);
+                0
+            }
+            None => 0,
+        };
+        (here, self.abroad.subscribers(name))
+    }
+
+    /// Publishes to those of this worker alone.
+    pub fn publish_here(
+        &mut self,
+        topic: TopicId,
+        kind: Kind,
+        payload: &[u8],
+        except: ConnId,
+        now: Nanos,
+    ) -> u32 {
         let audience = self.topics.publish(topic, kind, payload, except, now);
         self.ledger.publish(audience);
         audience
@@ -98,7 +139,11 @@ impl Hub {
     /// Whether anything waits to be delivered.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.circle.is_empty() || self.topics.is_busy() || !self.outbox.is_empty()
+        !self.circle.is_empty()
+            || self.topics.is_busy()
+            || !self.outbox.is_empty()
+            || !self.abroad.is_empty()
+            || self.topics.has_changed()
     }
 
     /// Deliveries that no subscriber has been visited for, counted by hand.

@@ -12,7 +12,7 @@
 //! Invariants: a name stands at most once in a topic, at the position its membership says; a topic without
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use slab::Slab;
 
@@ -49,6 +49,8 @@ pub struct Topics {
     /// Topics with publications that wait or are under way, in the order they got them.
     busy: VecDeque<TopicId>,
     waiting_bytes: usize,
+    /// Names of topics that somebody has joined or left since this was last asked; `None` while nobody asks.
+    changed: Option<HashSet<Box<str>>>,
 }
 
 /// One topic.
@@ -99,6 +101,34 @@ impl Topics {
     #[must_use]
     pub fn name(&self, topic: TopicId) -> &str {
         self.topics.get(topic.0 as usize).map_or("", |topic| &topic.name)
+    }
+
+    /// From now on [`changed`](Self::changed) tells.
+    pub fn watch(&mut self) {
+        self.changed = Some(HashSet::new());
+    }
+
+    /// Whether somebody has joined or left since [`changed`](Self::changed) was last called.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.changed.as_ref().is_some_and(|changed| !changed.is_empty())
+    }
+
+    /// The topics that somebody has joined or left since the last call, with how many are in each now.
+    pub fn changed(&mut self) -> Vec<(Box<str>, u32)> {
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let names = std::mem::take(changed);
+        let count = |name: &str| self.find(name).map_or(0, |topic| self.subscribers(topic));
+        names.into_iter().map(|name| (count(&name), name)).map(|(count, name)| (name, count)).collect()
+    }
+
+    fn note_change(&mut self, topic: TopicId) {
+        if let Some(changed) = &mut self.changed
+            && let Some(topic) = self.topics.get(topic.0 as usize)
+            && !changed.contains(&topic.name)
+        {
+            changed.insert(topic.name.clone());
+        }
     }
 
     /// How many are in `topic`.
@@ -186,6 +216,7 @@ impl Topics {
             self.memberships.resize(index + 1, Memberships::NONE);
         }
         self.memberships[index].insert(membership);
+        self.note_change(topic);
         topic
     }
 
@@ -306,6 +337,7 @@ impl Topics {
         room.subscribers[position as usize] = ConnId::NONE;
         room.dialects.leave(position as usize);
         room.live -= 1;
+        self.note_change(topic);
         self.end_if_deserted(topic);
     }
 

@@ -5,7 +5,7 @@
 //!
 //! Invariant: an [`Identity`] can be used: its key belongs to its certificate.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::socket::Address;
+use super::tickets::{SharedTickets, TicketSecret};
 
 /// The largest file that is read, in bytes: a chain of certificates has a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -41,6 +42,8 @@ pub struct TlsSettings {
     pub certificate: Certificate,
     /// The oldest version spoken.
     pub min_version: TlsVersion,
+    /// What the keys of session tickets follow from, where several workers have to read each other's; `None`: keys are drawn.
+    pub tickets: Option<TicketSecret>,
 }
 
 /// Where certificate and key come from.
@@ -60,6 +63,48 @@ pub enum Certificate {
         /// Where the certificate is written for clients that want to trust it; the key is never written.
         written: Option<PathBuf>,
     },
+    /// Made up by somebody else, for several workers.
+    Given(MadeUp),
+}
+
+/// A certificate that was made up, with its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MadeUp {
+    /// The certificate, as DER.
+    pub certificate: Vec<u8>,
+    /// The key, as PKCS#8.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for MadeUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MadeUp(hidden)")
+    }
+}
+
+impl MadeUp {
+    /// Makes up what `settings` ask for; `None` if their certificate is in files.
+    ///
+    /// # Errors
+    /// As [`Identity::load`].
+    pub fn for_all(settings: &TlsSettings) -> Result<Option<Self>, String> {
+        match &settings.certificate {
+            Certificate::SelfSigned { names, written } => {
+                make_up(&settings.listen, names, written.as_deref()).map(Some)
+            }
+            Certificate::Files { .. } | Certificate::Given(_) => Ok(None),
+        }
+    }
+
+    /// The SHA-256 fingerprint, as other programs print it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.certificate)
+    }
+
+    fn into_chain(self) -> ChainAndKey {
+        (vec![self.certificate.into()], PrivatePkcs8KeyDer::from(self.key).into())
+    }
 }
 
 /// A version of TLS.
@@ -116,11 +161,13 @@ impl Identity {
         let (chain, key) = match &settings.certificate {
             Certificate::Files { chain, key } => (read_chain(chain)?, read_key(key)?),
             Certificate::SelfSigned { names, written } => {
-                make_up(&settings.listen, names, written.as_deref())?
+                make_up(&settings.listen, names, written.as_deref())?.into_chain()
             }
+            Certificate::Given(made_up) => made_up.clone().into_chain(),
         };
         let fingerprint = chain.first().map(|own| fingerprint(own)).unwrap_or_default();
-        let config = configure(chain, key, settings.min_version)
+        let tickets = settings.tickets.map(|secret| SharedTickets::new(secret, fingerprint.as_bytes()));
+        let config = configure(chain, key, settings.min_version, tickets)
             .map_err(|error| explain(&settings.certificate, &error))?;
         Ok(Self { settings, config: Arc::new(config), fingerprint })
     }
@@ -160,6 +207,7 @@ fn configure(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     min_version: TlsVersion,
+    tickets: Option<SharedTickets>,
 ) -> Result<ServerConfig, Error> {
     let versions: &[_] = match min_version {
         TlsVersion::V12 => &[&TLS13, &TLS12],
@@ -171,7 +219,10 @@ fn configure(
     // WebSocket begins as HTTP/1.1; who speaks only h2 is told so here and not by a parser (RFC 7301 §3.2).
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Keys of tickets change every six hours and are never written anywhere.
-    config.ticketer = provider::Ticketer::new()?;
+    config.ticketer = match tickets {
+        Some(shared) => Arc::new(shared),
+        None => provider::Ticketer::new()?,
+    };
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     Ok(config)
 }
@@ -233,7 +284,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn make_up(listen: &[Address], more: &[String], written: Option<&Path>) -> Result<ChainAndKey, String> {
+fn make_up(listen: &[Address], more: &[String], written: Option<&Path>) -> Result<MadeUp, String> {
     let told = |error: rcgen::Error| format!("--tls-self-signed: {error}");
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let addresses = listen.iter().filter_map(|address| match address {
@@ -256,7 +307,7 @@ fn make_up(listen: &[Address], more: &[String], written: Option<&Path>) -> Resul
         std::fs::write(path, own.pem())
             .map_err(|error| format!("--tls-self-signed: cannot write {}: {error}", path.display()))?;
     }
-    Ok((vec![own.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+    Ok(MadeUp { certificate: own.der().to_vec(), key: key.serialize_der() })
 }
 
 fn fingerprint(certificate: &[u8]) -> String {

@@ -17,6 +17,7 @@ pub mod os;
 pub mod proxy;
 pub mod signals;
 pub mod socket;
+pub mod tickets;
 pub mod tls;
 
 use std::fmt;
@@ -54,6 +55,24 @@ pub trait Net {
     /// `WouldBlock` when nobody waits; `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` when nobody can be let in
     /// now; others (`ECONNABORTED` …) concern only the peer that was to be accepted.
     fn accept(&mut self, listener: usize, id: ConnId) -> io::Result<Self::Socket>;
+
+    /// Opens a stream to the worker `sibling` of this machine and registers it under `id`.
+    ///
+    /// # Errors
+    /// It does not listen now (it is starting, or gone), or cannot take more.
+    fn dial(&mut self, sibling: u32, id: ConnId) -> io::Result<Self::Socket> {
+        let _ = (sibling, id);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Accepts a stream that another worker has opened and registers it under `id`.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    fn pick_up(&mut self, id: ConnId) -> io::Result<Self::Socket> {
+        let _ = id;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 
     /// Whom `socket` is connected to, as far as is known now.
     fn peer(&self, socket: &Self::Socket) -> Peer;
@@ -115,6 +134,8 @@ pub trait Net {
 pub enum Ready {
     /// Somebody knocks.
     Listener(usize),
+    /// Another worker does.
+    Sibling,
     /// A connection can be read or written.
     Connection {
         /// Who; the connection may be gone by now.

@@ -3,16 +3,17 @@
 //! One registration per socket for its whole life, edge-triggered for both directions: one `epoll_ctl` per
 //! connection. mio rounds timeouts up to whole milliseconds; deadlines are ticks of 10 ms, so nothing is lost.
 //!
-//! Invariant: tokens from `TOKEN_LISTENER` up are listeners, `TOKEN_SIGNAL` is the signal pipe, all others
-//! are the bits of a [`ConnId`].
+//! Invariant: tokens from `TOKEN_LISTENER` up are listeners, `TOKEN_SIBLINGS` the one of other workers, `TOKEN_SIGNAL` is the
+//! signal pipe, all others are the bits of a [`ConnId`].
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::{TcpStream, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -27,6 +28,7 @@ use crate::base::tick::Nanos;
 
 /// Serial `u32::MAX` is never a connection's: a process would have to accept four thousand million first.
 const TOKEN_LISTENER: u64 = ConnId { index: 0, serial: u32::MAX }.to_bits();
+const TOKEN_SIBLINGS: u64 = TOKEN_SIGNAL - 1;
 const TOKEN_SIGNAL: u64 = ConnId::NONE.to_bits();
 /// Events taken in one wait: bounds the reading phase of a turn, whatever has piled up.
 const EVENTS_MAX: usize = 1024;
@@ -36,10 +38,14 @@ pub struct OsNet {
     poll: Poll,
     events: Events,
     listeners: Vec<Listener>,
+    /// Where the other workers of this machine call, and can be called.
+    exchange: Option<(UnixListener, PathBuf)>,
     signals: Option<SignalSource>,
     random: fastrand::Rng,
     /// The permissions of the files of Unix sockets.
     unix_mode: u32,
+    /// Other workers listen on the same ports.
+    shares_ports: bool,
     /// Who must tell for whom it speaks.
     proxies: Proxies,
     /// Connections of proxies, by descriptor.
@@ -55,6 +61,14 @@ pub struct OsNet {
 enum Introduction {
     Arriving(Box<ProxyHeader>),
     Made(Peer),
+}
+
+/// Workers that may wait to be answered by one of them.
+const SIBLINGS_BACKLOG: i32 = 64;
+
+/// The file in which a worker can be called.
+fn meeting_place(index: u32) -> String {
+    format!("{index}.sock")
 }
 
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
@@ -81,9 +95,11 @@ impl OsNet {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS_MAX),
             listeners: Vec::new(),
+            exchange: None,
             signals: None,
             random: fastrand::Rng::new(),
             unix_mode: UNIX_MODE,
+            shares_ports: false,
             proxies: Proxies::default(),
             introductions: HashMap::new(),
             identity: None,
@@ -96,6 +112,12 @@ impl OsNet {
     #[must_use]
     pub fn with_unix_mode(self, unix_mode: u32) -> Self {
         Self { unix_mode, ..self }
+    }
+
+    /// Listens, from now on, on ports on which other workers listen, too.
+    #[must_use]
+    pub fn sharing_ports(self, shares_ports: bool) -> Self {
+        Self { shares_ports, ..self }
     }
 
     /// Has connections of these proxies begin with a [`ProxyHeader`].
@@ -113,7 +135,7 @@ impl OsNet {
         let registry = self.poll.registry();
         let (listener, bound) = match address {
             Address::Tcp(wanted) => {
-                let mut listener = listen_tcp(*wanted, backlog)?;
+                let mut listener = listen_tcp(*wanted, backlog, self.shares_ports)?;
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 let bound: SocketAddr = listener.local_addr()?;
                 (Listener::Tcp(listener), Address::Tcp(bound))
@@ -141,6 +163,21 @@ impl OsNet {
             None => {}
         }
         Ok(bound)
+    }
+
+    /// Can be called by the other workers from now on, as worker `index` of those who meet in `directory`.
+    ///
+    /// # Errors
+    /// As `bind` and `listen`.
+    pub fn meet(&mut self, directory: &Path, index: u32) -> io::Result<()> {
+        let path = directory.join(meeting_place(index));
+        // Of an earlier life of this worker.
+        let _ = std::fs::remove_file(&path);
+        let mut listener = listen_unix(&path, UNIX_MODE, SIBLINGS_BACKLOG)?;
+        let token = Token(TOKEN_SIBLINGS as usize);
+        self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        self.exchange = Some((listener, directory.to_owned()));
+        Ok(())
     }
 
     /// Who we are to those who speak TLS, from now on.
@@ -221,6 +258,8 @@ impl Net for OsNet {
                 if let Some(signals) = &mut self.signals {
                     ready.extend(signals.pending().map(Ready::Signal));
                 }
+            } else if bits == TOKEN_SIBLINGS {
+                ready.push(Ready::Sibling);
             } else if bits >= TOKEN_LISTENER {
                 ready.push(Ready::Listener((bits - TOKEN_LISTENER) as usize));
             } else {
@@ -278,6 +317,22 @@ impl Net for OsNet {
             self.introductions.insert(socket.descriptor(), Introduction::Arriving(Box::default()));
         }
         Ok(socket)
+    }
+
+    fn dial(&mut self, sibling: u32, id: ConnId) -> io::Result<OsSocket> {
+        let (_, directory) = self.exchange.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let mut stream = UnixStream::connect(directory.join(meeting_place(sibling)))?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(id.to_bits() as usize), both)?;
+        Ok(OsSocket::Unix(stream))
+    }
+
+    fn pick_up(&mut self, id: ConnId) -> io::Result<OsSocket> {
+        let (listener, _) = self.exchange.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        let (mut stream, _) = listener.accept()?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(id.to_bits() as usize), both)?;
+        Ok(OsSocket::Unix(stream))
     }
 
     fn peer(&self, socket: &OsSocket) -> Peer {

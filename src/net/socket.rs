@@ -61,7 +61,29 @@ pub(super) enum Listener {
 }
 
 /// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.
-pub(super) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+///
+/// `is_shared`: other processes of this user may listen there, too, and the kernel deals newcomers out (`SO_REUSEPORT`).
+pub(super) fn listen_tcp(address: SocketAddr, backlog: i32, is_shared: bool) -> io::Result<TcpListener> {
+    let socket = bind_tcp(address, is_shared)?;
+    socket.listen(backlog)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A socket that keeps the port of `address` for processes that share it, and never listens; with the port that it is, if 0 was
+/// asked for.
+///
+/// # Errors
+/// As `bind`; also where somebody else listens who would share.
+pub fn keep_port(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let unresolved = || io::Error::other("the socket has no address");
+    // Alone first: a socket that shares would be let in beside a foreign server that does.
+    let alone = bind_tcp(address, false)?;
+    let at = alone.local_addr()?.as_socket().ok_or_else(unresolved)?;
+    drop(alone);
+    Ok((bind_tcp(at, true)?, at))
+}
+
+fn bind_tcp(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // [::]:9001 and 0.0.0.0:9001 can then both be listened on.
@@ -71,9 +93,9 @@ pub(super) fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpLis
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// A Unix listener at `path` with the permissions `mode`. A socket file that a dead process left behind is replaced; one

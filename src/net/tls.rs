@@ -411,6 +411,7 @@ mod tests {
             listen: Vec::new(),
             certificate: Certificate::SelfSigned { names: Vec::new(), written: Some(written.clone()) },
             min_version: TlsVersion::V12,
+            tickets: None,
         });
         let identity = identity.unwrap();
         use rustls_pki_types::pem::PemObject as _;

@@ -26,6 +26,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if self.accept_again.is_some_and(|at| self.now < at) || !self.knocking.contains(&true) {
             return;
         }
+        if self.is_joining() {
+            return;
+        }
         self.accept_again = None;
         let (mut budget, mut failures_left) = (ACCEPTS_MAX, FAILURES_MAX);
         for listener in 0..self.knocking.len() {

@@ -3,12 +3,14 @@
 //! Defaults are those that a server on the open network should have. [`Config::check`] refuses what cannot work
 //! before anything is opened.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::admission;
 use super::deflate;
+use super::supervisor::Workers;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
 use crate::net::identity::TlsSettings;
@@ -59,8 +61,12 @@ pub struct Config {
     pub deflate: deflate::Settings,
     /// Who may come in.
     pub admission: admission::Settings,
+    /// How many processes serve; a program of one's own makes workers with [`supervise`](super::supervisor::supervise).
+    pub workers: Workers,
     /// Which of several workers this process is; `None`: the only one.
     pub place: Option<Place>,
+    /// How often this worker has been started again.
+    pub restarts: u64,
 }
 
 /// A worker's place among those that share a port of this machine.
@@ -121,7 +127,9 @@ impl Default for Config {
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
             admission: admission::Settings::default(),
+            workers: Workers::Count(NonZeroU32::MIN),
             place: None,
+            restarts: 0,
         }
     }
 }

@@ -253,10 +253,13 @@ impl<N: Net, S: Service> Worker<N, S> {
             let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
             return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
         }
-        let topic = self.service.channel_topic(&posting.channel).and_then(|name| self.hub.topics.find(&name));
+        let topic = self.service.channel_topic(&posting.channel);
         let is_forgotten = is_made(Mutation::PostForgotten) && self.hub.topics.waiting_bytes() > 0;
         let subscribers = match topic.filter(|_| !is_forgotten) {
-            Some(topic) => self.hub.publish(topic, kind, posting.body.filled(), ConnId::NONE, self.now),
+            Some(topic) => {
+                let (here, abroad) = self.hub.publish_named(&topic, kind, posting.body.filled(), self.now);
+                here + abroad
+            }
             None => 0,
         };
         let answer =

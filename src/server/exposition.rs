@@ -5,12 +5,14 @@
 //!
 //! Invariant: labels are our own words, never a peer's.
 
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
+use super::bus::Bus;
+use super::bus::sum::{Figures, Sum};
+use super::page::Page;
 use super::routes::Numbers;
 use super::worker::Worker;
 use crate::base::tick::SECOND;
@@ -27,7 +29,14 @@ impl<N: Net, S: Service> Worker<N, S> {
         match numbers {
             Numbers::Health => (TEXT, if self.farewell.is_some() { "stopping\n" } else { "ok\n" }.to_owned()),
             Numbers::Stats => (JSON, self.stats().to_string()),
-            Numbers::Metrics => (PROMETHEUS, self.prometheus()),
+            Numbers::Metrics => {
+                let page = self.page(self.bus.as_deref());
+                let mut text = page.render();
+                if let Some(bus) = self.bus.as_deref() {
+                    page.render_sum(&bus.sum(page.figures()), &mut text);
+                }
+                (PROMETHEUS, text)
+            }
         }
     }
 
@@ -37,7 +46,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             .iter()
             .map(|why| (why.label().to_owned(), json!(metrics.departures[*why as usize])))
             .collect();
-        json!({
+        let mut stats = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_s": (self.now - self.started) / SECOND,
             "connections": self.roster.len(),
@@ -62,10 +71,20 @@ impl<N: Net, S: Service> Worker<N, S> {
             "turns_total": metrics.turns,
             "turn_ns": quantiles(&metrics.turn_ns),
             "departures": departures,
-        })
+        });
+        if let Some(bus) = self.bus.as_deref() {
+            stats["worker"] = bus.describe(self.now);
+            stats["all"] = in_json(&bus.sum(self.figures(Some(bus))));
+        }
+        stats
     }
 
-    fn prometheus(&self) -> String {
+    /// This worker's numbers as the others are told them.
+    pub(super) fn figures(&self, bus: Option<&Bus<N::Socket>>) -> Figures {
+        self.page(bus).figures()
+    }
+
+    fn page(&self, bus: Option<&Bus<N::Socket>>) -> Page<'_> {
         let (metrics, ledger, topics) = (&self.metrics, &self.hub.ledger, &self.hub.topics);
         let mut page = Page::default();
         page.gauge("connections", "Connections that are open.", self.roster.len() as u64);
@@ -91,10 +110,13 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);
         page.summary("fanout_p99_seconds", "Publishing to 99 % of them.", &ledger.fanout.p99);
         page.summary("fanout_last_seconds", "Publishing to the last subscriber.", &ledger.fanout.last);
-        page.0
+        if let Some(bus) = bus {
+            bus.expose(&mut page, self.hub.abroad.published);
+        }
+        page
     }
 
-    fn counters(&self, page: &mut Page) {
+    fn counters(&self, page: &mut Page<'_>) {
         let (metrics, ledger) = (&self.metrics, &self.hub.ledger);
         page.counter("accepted_total", "Connections accepted.", metrics.accepted);
         page.counter("upgraded_total", "Handshakes answered with 101.", metrics.upgraded);
@@ -136,10 +158,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         );
         let log_lines_dropped = self.config.log_lines_dropped.load(Ordering::Relaxed);
         page.counter("log_lines_dropped_total", "Log lines that stderr did not take.", log_lines_dropped);
+        page.counter("worker_restarts_total", "Times this worker was started again.", self.config.restarts);
         page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
     }
 
-    fn compression(&self, page: &mut Page) {
+    fn compression(&self, page: &mut Page<'_>) {
         let (deflation, compressors) = (&self.deflation, &self.hub.compressors);
         page.gauge(
             "deflate_contexts",
@@ -159,21 +182,20 @@ impl<N: Net, S: Service> Worker<N, S> {
             ("received_bytes", "Bytes that were inflated.", deflation.bytes_compressed),
             ("inflated_bytes", "What they had become.", deflation.bytes_inflated),
         ] {
-            page.counter(&format!("deflate_{name}_total"), help, value);
+            page.counter(format!("deflate_{name}_total"), help, value);
         }
     }
 
-    fn labelled(&self, page: &mut Page) {
+    fn labelled(&self, page: &mut Page<'_>) {
         let metrics = &self.metrics;
-        page.head("departures_total", "Connections that ended, by reason.", "counter");
-        for why in Departure::ALL {
-            let n = metrics.departures[why as usize];
-            page.line(format_args!("stentor_departures_total{{reason=\"{}\"}} {n}", why.label()));
-        }
-        page.head("refusals_total", "What peers did wrong, by kind and reason.", "counter");
-        for (kind, label, n) in metrics.refusals.iter() {
-            page.line(format_args!("stentor_refusals_total{{kind=\"{kind}\",reason=\"{label}\"}} {n}"));
-        }
+        let departures = Departure::ALL
+            .iter()
+            .map(|why| (format!("reason=\"{}\"", why.label()), metrics.departures[*why as usize]));
+        page.labelled("departures_total", "Connections that ended, by reason.", departures.collect());
+        let refusals = metrics.refusals.iter();
+        let refusals =
+            refusals.map(|(kind, label, n)| (format!("kind=\"{kind}\",reason=\"{label}\""), n)).collect();
+        page.labelled("refusals_total", "What peers did wrong, by kind and reason.", refusals);
     }
 }
 
@@ -187,36 +209,33 @@ fn quantiles(histogram: &Histogram<u64>) -> Value {
     })
 }
 
-/// A page of Prometheus' text format.
-#[derive(Default)]
-struct Page(String);
+/// The numbers of all workers, by their names in `/metrics`.
+fn in_json(sum: &Sum) -> Value {
+    let samples = sum.samples.iter().map(|(name, value)| (name.clone(), json!(value)));
+    let times = sum.histograms.iter().map(|(name, histogram)| {
+        let name = name.strip_suffix("_seconds").unwrap_or(name);
+        (format!("{name}_ns"), quantiles(histogram))
+    });
+    Value::Object(samples.chain(times).collect())
+}
 
-impl Page {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.0, "{line}").expect("a string takes everything");
-    }
-
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
-        self.line(format_args!("# HELP stentor_{name} {help}\n# TYPE stentor_{name} {kind}"));
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, help, "counter");
-        self.line(format_args!("stentor_{name} {value}"));
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.head(name, help, "gauge");
-        self.line(format_args!("stentor_{name} {value}"));
-    }
-
-    fn summary(&mut self, name: &str, help: &str, histogram: &Histogram<u64>) {
-        self.head(name, help, "summary");
-        for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
-            let seconds = histogram.value_at_quantile(quantile) as f64 / SECOND as f64;
-            self.line(format_args!("stentor_{name}{{quantile=\"{quantile}\"}} {seconds}"));
+impl<K> Bus<K> {
+    fn expose(&self, page: &mut Page<'_>, published: u64) {
+        let counts = self.counts;
+        page.gauge("bus_links_up", "Other workers that can be told things now.", self.up() as u64);
+        page.gauge("bus_queued", "Publications that wait for other workers.", self.queued());
+        for (name, help, value) in [
+            ("published", "Publications for the other workers.", published),
+            ("sent", "Publications written to other workers, one for each.", counts.sent),
+            ("lost", "Publications that another worker missed, one for each.", counts.lost),
+            ("heard", "Publications that came from other workers.", counts.heard),
+            ("links_opened", "Links to other workers that came up.", counts.ups),
+            ("links_lost", "Links to other workers that went down.", counts.downs),
+            ("stalls", "Links given up because they took nothing.", counts.stalls),
+            ("garbled", "Links given up because of what came.", counts.garbled),
+            ("full", "Turns in which a link held as much as it may.", counts.full),
+        ] {
+            page.counter(format!("bus_{name}_total"), help, value);
         }
-        let sum = histogram.mean() * histogram.len() as f64 / SECOND as f64;
-        self.line(format_args!("stentor_{name}_sum {sum}\nstentor_{name}_count {}", histogram.len()));
     }
 }

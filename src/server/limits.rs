@@ -130,3 +130,23 @@ pub const LENT_BYTES_MIN: usize = 16 << 10;
 /// What a compressed byte costs beside what it unfolds to, in bytes of that: blocks may be made that say much and give
 /// nothing.
 pub const INFLATE_WEIGHT: u64 = 8;
+
+/// What waits for one other worker, in bytes, before publishers are not read from. (`stentor_bus_full_total`)
+pub const LINK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Read from one link in one turn, in bytes; of a large message as much again as has come.
+pub const LINK_READ_BYTES: usize = 256 * 1024;
+
+/// Without any progress in writing, a link is given up after so long. (`stentor_bus_stalls_total`)
+pub const LINK_STALL: Nanos = 10 * SECOND;
+
+/// Pauses between two calls of a worker that does not answer: doubled from the first to the second.
+pub const REDIAL_MIN: Nanos = 20 * MILLI;
+/// See [`REDIAL_MIN`].
+pub const REDIAL_MAX: Nanos = SECOND;
+
+/// How long a worker that starts waits for its links before it accepts anybody.
+pub const JOIN_MAX: Nanos = 2 * SECOND;
+
+/// How often workers tell each other their numbers.
+pub const FIGURES: Nanos = SECOND;

@@ -35,6 +35,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod bus;
 pub mod config;
 pub mod connection;
 pub mod converse;
@@ -50,6 +51,7 @@ pub mod inspect;
 pub mod limits;
 pub mod metrics;
 pub mod overflow;
+mod page;
 pub mod pages;
 pub mod reap;
 pub mod receive;
@@ -58,6 +60,7 @@ pub mod roster;
 pub mod routes;
 pub mod send_queue;
 pub mod start;
+pub mod supervisor;
 pub mod worker;
 
 pub use crate::net::identity::{Certificate, TlsSettings, TlsVersion};

@@ -3,11 +3,12 @@
 //! Invariant: nothing is accepted before every address is bound; a failure to bind leaves nothing behind.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 
 use super::admission::Gate;
 use super::config::Config;
 use super::limits::DESCRIPTORS_RESERVED;
+use super::supervisor::{BOUND, LINKED};
 use super::worker::Worker;
 use crate::net::Net as _;
 use crate::net::identity::{Certificate, Identity, TlsSettings};
@@ -40,6 +41,12 @@ pub struct Builder<S> {
 #[derive(Debug)]
 pub struct Failure(String);
 
+impl Failure {
+    pub(super) const fn new(line: String) -> Self {
+        Self(line)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -59,6 +66,10 @@ impl Server<Builtin> {
     #[must_use]
     pub fn with_config(config: Config) -> Builder<Builtin> {
         let service = Builtin::new(config.service, config.subprotocols.clone());
+        let service = match &config.place {
+            Some(place) => service.numbered(place.index, place.count),
+            None => service,
+        };
         Builder { config, service, has_own_addresses: false }
     }
 }
@@ -122,7 +133,8 @@ impl<S: Service> Builder<S> {
             tracing::warn!("{warning}");
         }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
-        let mut net = net.with_proxies(config.admission.proxies.clone());
+        let mut net =
+            net.with_proxies(config.admission.proxies.clone()).sharing_ports(config.place.is_some());
         let identity = config.tls.clone().map(Identity::load).transpose().map_err(Failure)?;
         net.watch_signals().map_err(failed)?;
         let (addresses, tls_addresses) = match listen(&mut net, &config) {
@@ -133,6 +145,11 @@ impl<S: Service> Builder<S> {
                 return Err(failure);
             }
         };
+        if let Some(place) = &config.place {
+            net.meet(&place.directory, place.index).map_err(|error| {
+                Failure(format!("cannot be called in {}: {error}", place.directory.display()))
+            })?;
+        }
         let is_made_up =
             matches!(&config.tls, Some(tls) if matches!(tls.certificate, Certificate::SelfSigned { .. }));
         let fingerprint =
@@ -189,9 +206,17 @@ impl<S: Service> Server<S> {
     /// # Errors
     /// When the system refuses to wait for sockets, or the process was told twice to stop.
     pub fn run(mut self) -> Result<(), Failure> {
+        let mut is_joining = self.worker.bus.is_some();
+        if is_joining {
+            tell_supervisor(BOUND);
+        }
         loop {
             let turn =
                 self.worker.turn().map_err(|error| Failure(format!("cannot wait for sockets: {error}")))?;
+            if is_joining && !self.worker.is_joining() {
+                is_joining = false;
+                tell_supervisor(LINKED);
+            }
             if turn.is_forced {
                 return Err(Failure("told twice to stop: ending at once".to_owned()));
             }
@@ -201,6 +226,12 @@ impl<S: Service> Server<S> {
             }
         }
     }
+}
+
+/// Tells the supervisor how far this worker has come. One that does not listen has gone, and takes us along.
+fn tell_supervisor(word: &[u8]) {
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(word).and_then(|()| stdout.flush());
 }
 
 /// Binds every address: those without TLS, and those with.
@@ -217,7 +248,7 @@ fn listen(net: &mut OsNet, config: &Config) -> Result<(Vec<Address>, Vec<Address
     Ok((plain, secure))
 }
 
-fn cannot_listen(flag: &str, address: &Address, error: &io::Error) -> String {
+pub(super) fn cannot_listen(flag: &str, address: &Address, error: &io::Error) -> String {
     let elsewhere = format!("choose another with {flag}");
     let taken = format!("something listens there already; {elsewhere}");
     let hints = [

@@ -14,6 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use super::admission::Gate;
+use super::bus::Bus;
 use super::config::Config;
 use super::connection::{Connection, Stage};
 use super::deflate::Deflation;
@@ -50,6 +51,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) started: Nanos,
     pub(super) connections_max: usize,
     pub(super) gate: Gate,
+    /// The other workers of this machine, if there are any.
+    pub(super) bus: Option<Box<Bus<N::Socket>>>,
 
     ready: Vec<Ready>,
     pub(super) due: Vec<(Tick, ConnId)>,
@@ -87,14 +90,19 @@ pub struct Turn {
 
 impl<N: Net, S: Service> Worker<N, S> {
     /// A worker over `net`, which listens already, with room for `connections_max` peers.
-    pub fn new(net: N, service: S, config: Config, connections_max: usize) -> Self {
+    pub fn new(mut net: N, service: S, config: Config, connections_max: usize) -> Self {
         let now = net.now();
+        let bus = config.place.as_ref().map(|place| Box::new(Bus::new(place, net.entropy(), now)));
         let knocking = vec![true; net.listeners()];
-        let hub = Hub::new(Compressors::new(config.deflate.min));
+        let mut hub = Hub::new(Compressors::new(config.deflate.min));
+        if bus.is_some() {
+            hub.open_abroad();
+        }
         Self {
             net,
             service,
             gate: Gate::new(&config.admission),
+            bus,
             config,
             hub,
             roster: Roster::default(),
@@ -133,6 +141,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.accept(); // listeners → connections
         self.receive(); // sockets   → events → services → outbox
         self.expire(); // wheel     → pings, closes → outbox
+        self.correspond(); // links     ↔ letters of other workers
         self.deliver(); // outbox    → sockets; topics → subscribers, a slice at a time
         self.flush(); // sockets that became writable again
         self.reap(); // doomed    → nothing left behind
@@ -150,15 +159,20 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// How long the next wait may sleep: not at all while work is pending, else until the next deadline.
     fn timeout(&self) -> Option<Duration> {
-        let is_knocked = self.accept_again.is_none() && self.knocking.contains(&true);
+        let is_knocked =
+            self.accept_again.is_none() && self.knocking.contains(&true) && !self.is_joining();
         if is_knocked || !self.readable.is_empty() || !self.doomed.is_empty() || self.hub.is_busy() {
+            return Some(Duration::ZERO);
+        }
+        if self.bus.as_ref().is_some_and(|bus| bus.is_busy()) {
             return Some(Duration::ZERO);
         }
         let tidy = (self.pool.kept_bytes() > 0).then_some(self.housekeeping);
         let expiry = self.wheel.next_due().map(|tick| self.now + tick.until(self.now));
         let farewell = self.farewell.as_ref().map(|farewell| farewell.next_ns());
         let service = self.service.next_due().filter(|_| !is_made(Mutation::TickOverslept));
-        let moments = [tidy, expiry, farewell, self.accept_again, service];
+        let bus = self.bus.as_ref().map(|bus| bus.next_ns(self.now));
+        let moments = [tidy, expiry, farewell, self.accept_again, service, bus];
         let soonest = moments.into_iter().flatten().min()?;
         Some(Duration::from_nanos(soonest.saturating_sub(self.now)))
     }
@@ -195,6 +209,16 @@ impl<N: Net, S: Service> Worker<N, S> {
                 Ready::Listener(listener) => {
                     if let Some(knocking) = self.knocking.get_mut(listener) {
                         *knocking = true;
+                    }
+                }
+                Ready::Sibling => {
+                    if let Some(bus) = &mut self.bus {
+                        bus.called();
+                    }
+                }
+                Ready::Connection { id, readable, writable, .. } if id.link().is_some() => {
+                    if let Some(bus) = &mut self.bus {
+                        bus.ready(id, readable, writable);
                     }
                 }
                 Ready::Connection { id, readable, writable, closed } => {

@@ -59,6 +59,12 @@ impl Builtin {
         Self { default, protocols, ..Self::default() }
     }
 
+    /// As worker `index` of `count`: their chats must not call two people the same.
+    #[must_use]
+    pub fn numbered(self, index: u32, count: u32) -> Self {
+        Self { chat: Chat::numbered(index, count), ..self }
+    }
+
     /// The service, and the part of the tag that is its own, for a request.
     fn choose(&self, request: &Request<'_>) -> Result<(u8, &'static str), Admission<'static>> {
         let root = request.path.first().map_or(self.default.name(), |name| name);
@@ -148,6 +154,18 @@ impl Service for Builtin {
 
     fn due(&mut self, ctx: &mut Ctx<'_>) {
         self.ticks.due(ctx);
+    }
+
+    fn sibling_came(&mut self, ctx: &mut Ctx<'_>, _: u32) {
+        self.chat.sibling_came(ctx);
+    }
+
+    fn heard(&mut self, ctx: &mut Ctx<'_>, sibling: u32, news: &[u8]) {
+        self.chat.heard(ctx, sibling, news);
+    }
+
+    fn sibling_gone(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
+        self.chat.sibling_gone(ctx, sibling);
     }
 
     fn channel_topic(&self, channel: &str) -> Option<String> {

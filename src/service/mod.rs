@@ -19,6 +19,7 @@ use std::fmt;
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::hub::Hub;
+use crate::hub::letter::Letter;
 pub use crate::hub::topics::TopicId;
 pub use crate::hub::{CloseCode, Kind};
 
@@ -67,6 +68,22 @@ pub trait Service {
     /// The moment of [`next_due`](Self::next_due) has come; [`Ctx::id`] is nobody.
     fn due(&mut self, ctx: &mut Ctx<'_>) {
         let _ = ctx;
+    }
+
+    /// Another worker can be told things from now on, for the first time or again; [`Ctx::id`] is nobody. Whatever is told in
+    /// answer reaches all of them.
+    fn sibling_came(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
+        let _ = (ctx, sibling);
+    }
+
+    /// The same service of another worker told something ([`Ctx::tell_siblings`]); [`Ctx::id`] is nobody.
+    fn heard(&mut self, ctx: &mut Ctx<'_>, sibling: u32, news: &[u8]) {
+        let _ = (ctx, sibling, news);
+    }
+
+    /// Another worker is gone, with all its peers; [`Ctx::id`] is nobody.
+    fn sibling_gone(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
+        let _ = (ctx, sibling);
     }
 
     /// The topic that `POST /publish/CHANNEL` speaks to; `None` if there is no such channel.
@@ -190,11 +207,16 @@ impl<'a> Ctx<'a> {
         self.hub.topics.first_of(self.id)
     }
 
-    /// Publishes to all who are in `topic` at this moment, the peer included if it is one of them. Returns to how
-    /// many the message is owed.
+    /// Publishes to all who are in `topic` at this moment, the peer included if it is one of them, and to those who are in it
+    /// on the other workers of this machine. Returns to how many the message is owed on this one.
     #[inline]
     pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8]) -> u32 {
         self.hub.publish(topic, kind, payload, ConnId::NONE, self.now)
+    }
+
+    /// Publishes to all who are in `topic` on this worker, and tells the others nothing.
+    pub fn publish_here(&mut self, topic: TopicId, kind: Kind, payload: &[u8]) -> u32 {
+        self.hub.publish_here(topic, kind, payload, ConnId::NONE, self.now)
     }
 
     /// Publishes to all who are in `topic` at this moment, but not to the peer.
@@ -202,10 +224,40 @@ impl<'a> Ctx<'a> {
         self.hub.publish(topic, kind, payload, self.id, self.now)
     }
 
-    /// How many are in `topic`.
+    /// How many are in `topic` on all workers of this machine, as far as the others have told.
     #[must_use]
     pub fn subscribers(&self, topic: TopicId) -> u32 {
+        self.subscribers_here(topic) + self.hub.abroad.subscribers(self.hub.topics.name(topic))
+    }
+
+    /// How many are in `topic` on this worker.
+    #[must_use]
+    pub fn subscribers_here(&self, topic: TopicId) -> u32 {
         self.hub.topics.subscribers(topic)
+    }
+
+    /// The topic called `name`, if anybody is in it on this worker.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<TopicId> {
+        self.hub.topics.find(name)
+    }
+
+    /// The name of `topic`.
+    #[must_use]
+    pub fn name(&self, topic: TopicId) -> &str {
+        self.hub.topics.name(topic)
+    }
+
+    /// Whether there are other workers on this machine.
+    #[must_use]
+    pub const fn has_siblings(&self) -> bool {
+        self.hub.abroad.is_open()
+    }
+
+    /// Tells the same service of every other worker something: [`Service::heard`]. It arrives in order with what is
+    /// published, or not at all where the link is down.
+    pub fn tell_siblings(&mut self, news: &[u8]) {
+        self.hub.abroad.write(Letter::News(news));
     }
 
     /// Closes the peer's connection with `code`; the reason is cut at 123 bytes.

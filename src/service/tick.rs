@@ -104,7 +104,7 @@ impl Ticks {
     pub(super) fn closed(&mut self, ctx: &mut Ctx<'_>) {
         let Some(topic) = ctx.topic() else { return };
         ctx.leave(topic);
-        if ctx.subscribers(topic) == 0 {
+        if ctx.subscribers_here(topic) == 0 {
             self.sources.retain(|source| source.topic != topic);
         }
     }
@@ -141,7 +141,8 @@ impl Source {
                 send_lag_ns: (ctx.now() - self.next_ns).min(u64::from(u32::MAX)) as u32,
             };
             marker.encode(&mut self.payload);
-            ctx.publish(self.topic, Kind::Binary, &self.payload);
+            // Every worker has a source of its own for its own peers.
+            ctx.publish_here(self.topic, Kind::Binary, &self.payload);
             self.sequence = self.sequence.wrapping_add(1);
             self.next_ns += self.interval_ns;
         }

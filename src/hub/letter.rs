@@ -1,0 +1,213 @@
+//! Letters: what the workers of one machine write to each other.
+//!
+//! Each pair of workers shares one Unix stream. A letter is one unmasked binary WebSocket frame, so that the codec of the
+//! house reads and writes it; its payload begins with a byte that says what it is:
+//!
+//! ```text
+//!   1 hello      version u8 · worker u32 · incarnation u64           first in each direction
+//!   2 publish    kind u8 (1 text, 2 binary) · name u16 n · n bytes of UTF-8 · payload
+//!   3 presence   subscribers u32 · name u16 n · n bytes of UTF-8     how many the writer has in the topic now
+//!   4 news       whatever a service tells its like in the other workers
+//!   5 figures    the writer's numbers, as JSON
+//! ```
+//!
+//! Numbers are little-endian. Invariants: a letter that does not begin as the table says is [`Garbled`], which costs the
+//! link its life; nothing is believed about lengths beyond what has arrived.
+
+use std::fmt;
+
+use crate::ws::encoder::encode;
+use crate::ws::{Kind, Opcode};
+
+/// The language's version; workers of one supervisor are one program, so there is no other.
+pub const VERSION: u8 = 1;
+
+/// What a letter may take beside a message's payload, in bytes: the longest name and what stands before it.
+pub const ENVELOPE_BYTES_MAX: usize = u16::MAX as usize + 16;
+
+/// One letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Letter<'a> {
+    /// Who writes here.
+    Hello {
+        /// The writer's [`VERSION`].
+        version: u8,
+        /// Its number among the workers.
+        worker: u32,
+        /// Drawn when it started: another one means another life.
+        incarnation: u64,
+    },
+    /// A message for everybody in a topic.
+    Publish {
+        /// Text or binary.
+        kind: Kind,
+        /// The topic's name.
+        topic: &'a str,
+        /// The message.
+        payload: &'a [u8],
+    },
+    /// How many the writer has in a topic.
+    Presence {
+        /// The topic's name.
+        topic: &'a str,
+        /// How many, now.
+        subscribers: u32,
+    },
+    /// What a service tells its like.
+    News(&'a [u8]),
+    /// The writer's numbers.
+    Figures(&'a [u8]),
+}
+
+/// Why a letter cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Garbled(&'static str);
+
+impl fmt::Display for Garbled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Letter<'_> {
+    /// Appends it to `out`, as a frame. A name longer than 65 535 bytes, which no service of ours allows, is cut.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        match *self {
+            Self::Hello { version, worker, incarnation } => {
+                body.push(1);
+                body.push(version);
+                body.extend_from_slice(&worker.to_le_bytes());
+                body.extend_from_slice(&incarnation.to_le_bytes());
+            }
+            Self::Publish { kind, topic, payload } => {
+                body.reserve_exact(4 + topic.len() + payload.len());
+                body.push(2);
+                body.push(match kind {
+                    Kind::Text => 1,
+                    Kind::Binary => 2,
+                });
+                push_name(&mut body, topic);
+                body.extend_from_slice(payload);
+            }
+            Self::Presence { topic, subscribers } => {
+                body.push(3);
+                body.extend_from_slice(&subscribers.to_le_bytes());
+                push_name(&mut body, topic);
+            }
+            Self::News(news) => {
+                body.push(4);
+                body.extend_from_slice(news);
+            }
+            Self::Figures(figures) => {
+                body.push(5);
+                body.extend_from_slice(figures);
+            }
+        }
+        encode(out, Opcode::Binary, &body);
+    }
+}
+
+impl<'a> Letter<'a> {
+    /// Reads the payload of a frame.
+    ///
+    /// # Errors
+    /// It is none of the letters above, or ends too soon.
+    pub fn decode(body: &'a [u8]) -> Result<Self, Garbled> {
+        let (&what, rest) = body.split_first().ok_or(Garbled("a letter without a word"))?;
+        match what {
+            1 => {
+                let short = Garbled("a hello that ends too soon");
+                let (&version, rest) = rest.split_first().ok_or(short)?;
+                let (worker, rest) = rest.split_first_chunk().ok_or(short)?;
+                let (incarnation, _) = rest.split_first_chunk().ok_or(short)?;
+                Ok(Self::Hello {
+                    version,
+                    worker: u32::from_le_bytes(*worker),
+                    incarnation: u64::from_le_bytes(*incarnation),
+                })
+            }
+            2 => {
+                let (&kind, rest) = rest.split_first().ok_or(Garbled("a publication without a kind"))?;
+                let kind = match kind {
+                    1 => Kind::Text,
+                    2 => Kind::Binary,
+                    _ => return Err(Garbled("a publication that is neither text nor binary")),
+                };
+                let (topic, payload) = take_name(rest)?;
+                if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+                    return Err(Garbled("a text that is not UTF-8"));
+                }
+                Ok(Self::Publish { kind, topic, payload })
+            }
+            3 => {
+                let (subscribers, rest) =
+                    rest.split_first_chunk().ok_or(Garbled("a presence without a number"))?;
+                let (topic, _) = take_name(rest)?;
+                Ok(Self::Presence { topic, subscribers: u32::from_le_bytes(*subscribers) })
+            }
+            4 => Ok(Self::News(rest)),
+            5 => Ok(Self::Figures(rest)),
+            _ => Err(Garbled("a letter of a kind that there is not")),
+        }
+    }
+}
+
+fn push_name(body: &mut Vec<u8>, name: &str) {
+    let name = &name.as_bytes()[..name.floor_char_boundary(u16::MAX as usize)];
+    body.extend_from_slice(&(name.len() as u16).to_le_bytes());
+    body.extend_from_slice(name);
+}
+
+fn take_name(rest: &[u8]) -> Result<(&str, &[u8]), Garbled> {
+    let short = Garbled("a name that ends too soon");
+    let (len, rest) = rest.split_first_chunk().ok_or(short)?;
+    let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len))).ok_or(short)?;
+    let name = std::str::from_utf8(name).map_err(|_| Garbled("a name that is not UTF-8"))?;
+    Ok((name, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::{Cursor, Decoder, Event, Limits, Role};
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { frame_max: 1 << 20, message_max: 1 << 20, fragments_max: 1 };
+
+    /// What a sibling reads of `letter`, as text, since what is lent does not outlive the window.
+    fn read_back(letter: Letter<'_>) -> String {
+        let mut window = Vec::new();
+        letter.encode(&mut window);
+        let (mut decoder, mut cursor) = (Decoder::new(Role::Client), Cursor::default());
+        match decoder.decode(&mut window, &mut cursor, &LIMITS).unwrap() {
+            Some(Event::Message { kind: Kind::Binary, payload }) => {
+                format!("{:?}", Letter::decode(payload).unwrap())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_letter_is_read_as_it_was_written() {
+        for letter in [
+            Letter::Hello { version: VERSION, worker: 3, incarnation: u64::MAX },
+            Letter::Publish { kind: Kind::Text, topic: "broadcast/sea", payload: "ä".as_bytes() },
+            Letter::Publish { kind: Kind::Binary, topic: "", payload: b"\xff\x00" },
+            Letter::Presence { topic: "chat", subscribers: 50_000 },
+            Letter::News(b"news"),
+            Letter::Figures(b"{}"),
+        ] {
+            assert_eq!(read_back(letter), format!("{letter:?}"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_more_than_garbled(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(letter) = Letter::decode(&bytes) {
+                let _ = read_back(letter);
+            }
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! The supervisor: several workers on one port, each a process of this program.
+//!
+//! A worker is a process and not a thread: descriptor limits count per process, what is shared is nothing, and a crash takes a
+//! share of the peers instead of all of them. The supervisor serves nobody. It finds the port, starts the first worker, then the
+//! others, says once that all are up, passes signals on, starts the fallen again, and goes when all have gone.
+//!
+//! ```text
+//!   starting ──"bound"──▶ bound ──"linked"──▶ up ──exit──▶ fallen ──pause, 100 ms to 10 s──▶ starting
+//!       └──exit before all were up for the first time──▶ the whole ends, and the worker has said why
+//! ```
+//!
+//! Invariants: one thread, no polling; whoever was started is waited for; the directory of the links is gone at the end.
+
+mod orders;
+mod share;
+
+use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use mio::unix::pipe::Receiver;
+use mio::{Events, Interest, Poll, Token};
+use rustix::process::{Pid, Signal as Kill, kill_process};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+pub use orders::{Orders, VARIABLE};
+pub use share::{WORKERS_MAX, Workers};
+
+use super::config::Config;
+use super::start::{Failure, cannot_listen};
+use crate::net::identity::MadeUp;
+use crate::net::limits::Descriptors;
+use crate::net::socket::{self, Address};
+use crate::net::tickets::TicketSecret;
+
+/// What a worker says when its addresses are bound.
+pub(super) const BOUND: &[u8] = b"bound\n";
+/// What it says when it can tell every other worker things, or has waited long enough for that.
+pub(super) const LINKED: &[u8] = b"linked\n";
+
+const SIGNALS: Token = Token(usize::MAX);
+/// Pauses before a worker that fell is started again: doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See [`PAUSE_MIN`].
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Who was up for so long begins with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(60);
+/// How much longer than the drain the workers may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How several workers ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// They were told to, and did.
+    Well,
+    /// One could not start, and has said why.
+    Told,
+}
+
+/// Runs `count` workers as `config` says until they are told to stop. `again` makes the command that runs this very program
+/// as a worker.
+///
+/// # Errors
+/// An address that cannot be bound, a process that cannot be started, or the process was told twice to stop.
+pub fn supervise(
+    config: &Config,
+    count: u32,
+    again: impl Fn() -> io::Result<Command>,
+) -> Result<Ended, Failure> {
+    config.check().map_err(Failure::new)?;
+    let plan = Plan::make(config, count)?;
+    let failed = |error: io::Error| Failure::new(format!("cannot supervise workers: {error}"));
+    let mut supervisor = Supervisor::new(plan, again).map_err(failed)?;
+    supervisor.run()
+}
+
+/// What all workers have in common, and what the supervisor keeps for them.
+struct Plan {
+    orders: Orders,
+    /// The addresses of Unix sockets, which cannot be shared: the first worker listens there.
+    unix: Vec<String>,
+    /// Bound and never listened on: the ports stay ours while workers come and go.
+    _kept: Vec<socket2::Socket>,
+    _directory: Directory,
+    summary: String,
+    drain: Duration,
+}
+
+impl Plan {
+    fn make(config: &Config, count: u32) -> Result<Self, Failure> {
+        let descriptors = Descriptors::raise();
+        let room = share::room_of_one(descriptors.soft, count);
+        let connections_max = config.connections_max.map(|max| max.div_ceil(count as usize));
+        if let Some(max) = connections_max.filter(|max| *max > room) {
+            return Err(Failure::new(format!(
+                "{} connections are {max} for each of {count} workers, and each has room for {room} (it may open {} \
+                 files): --workers auto takes as many as it needs, or lower --connections-max to {}",
+                config.connections_max.unwrap_or(0),
+                descriptors.soft,
+                room.saturating_mul(count as usize),
+            )));
+        }
+        let (mut kept, mut unix, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+        let mut keep = |flag: &str, addresses: &[Address]| -> Result<Vec<String>, Failure> {
+            let mut bound = Vec::new();
+            for address in addresses {
+                match address {
+                    Address::Unix(_) => unix.push(address.to_string()),
+                    Address::Tcp(wanted) => {
+                        let (socket, at) = socket::keep_port(*wanted)
+                            .map_err(|error| Failure::new(cannot_listen(flag, address, &error)))?;
+                        kept.push(socket);
+                        bound.push(at.to_string());
+                    }
+                }
+            }
+            Ok(bound)
+        };
+        let listen = keep("--listen", &config.listen)?;
+        let tls = config.tls.as_ref();
+        let tls_listen = keep("--tls-listen", tls.map_or(&[], |tls| &tls.listen[..]))?;
+        shown.extend(listen.iter().cloned());
+        shown.extend(unix.iter().cloned());
+        shown.extend(tls_listen.iter().map(|address| format!("wss://{address}")));
+        let made_up = tls.map(MadeUp::for_all).transpose().map_err(Failure::new)?.flatten();
+        let secret = tls.map(|_| TicketSecret::draw()).transpose().map_err(Failure::new)?;
+        let directory = Directory::make()?;
+        let self_signed =
+            made_up.as_ref().map(|made_up| format!("; self-signed, SHA-256 {}", made_up.fingerprint()));
+        let summary = format!(
+            "stentor {} listening on {} ({count} workers, connections {}, descriptors {} of {} each{})",
+            env!("CARGO_PKG_VERSION"),
+            shown.join(", "),
+            config.connections_max.unwrap_or(room.saturating_mul(count as usize)),
+            descriptors.soft,
+            descriptors.hard,
+            self_signed.unwrap_or_default(),
+        );
+        let orders = Orders {
+            index: 0,
+            count,
+            directory: directory.0.clone(),
+            supervisor: std::process::id(),
+            restarts: 0,
+            listen,
+            tls_listen,
+            connections_max: Some(connections_max.unwrap_or(room)),
+            tickets: secret.as_ref().map(Orders::encode_secret),
+            certificate: made_up.as_ref().map(Orders::encode_certificate),
+        };
+        let drain = Duration::from_nanos(config.drain);
+        Ok(Self { orders, unix, _kept: kept, _directory: directory, summary, drain })
+    }
+
+    /// What worker `index` is told when it has fallen `restarts` times.
+    fn orders(&self, index: u32, restarts: u64) -> Orders {
+        let mut orders = Orders { index, restarts, ..self.orders.clone() };
+        if index == 0 {
+            orders.listen.extend(self.unix.iter().cloned());
+        }
+        orders
+    }
+}
+
+/// The private directory in which the workers' sockets for each other lie.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn make() -> Result<Self, Failure> {
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let mut last = String::new();
+        for base in runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]) {
+            let path = base.join(format!("stentor-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                // The address of a Unix socket has 108 bytes.
+                Ok(()) if path.as_os_str().len() < 96 => return Ok(Self(path)),
+                Ok(()) => {
+                    let _ = std::fs::remove_dir(&path);
+                    last = format!("{}: the path is too long for a Unix socket", path.display());
+                }
+                Err(error) => last = format!("{}: {error}", path.display()),
+            }
+        }
+        Err(Failure::new(format!("no private directory for the workers' sockets (set TMPDIR): {last}")))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How far a worker has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Not running.
+    Fallen,
+    Starting,
+    Bound,
+    Up,
+}
+
+struct Worker {
+    child: Option<Child>,
+    stage: Stage,
+    /// What it says.
+    says: Option<Receiver>,
+    heard: Vec<u8>,
+    started: Instant,
+    pause: Duration,
+    again_at: Option<Instant>,
+    restarts: u64,
+}
+
+struct Supervisor<C> {
+    plan: Plan,
+    again: C,
+    poll: Poll,
+    signals: Signals,
+    workers: Vec<Worker>,
+    /// All were up once: who falls now is started again.
+    is_up: bool,
+    /// Told to stop, or somebody could not start: nobody is started again, and after this moment nobody is waited for.
+    ending: Option<Instant>,
+    is_forced: bool,
+    /// What could not be started.
+    broken: Option<io::Error>,
+    fell_first: bool,
+}
+
+impl<C: Fn() -> io::Result<Command>> Supervisor<C> {
+    fn new(plan: Plan, again: C) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD])?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let worker = |_| Worker {
+            child: None,
+            stage: Stage::Fallen,
+            says: None,
+            heard: Vec::new(),
+            started: Instant::now(),
+            pause: Duration::ZERO,
+            again_at: None,
+            restarts: 0,
+        };
+        let workers = (0..plan.orders.count).map(worker).collect();
+        let (is_up, is_forced, fell_first) = (false, false, false);
+        Ok(Self {
+            plan,
+            again,
+            poll,
+            signals,
+            workers,
+            is_up,
+            ending: None,
+            is_forced,
+            broken: None,
+            fell_first,
+        })
+    }
+
+    fn run(&mut self) -> Result<Ended, Failure> {
+        let mut events = Events::with_capacity(128);
+        self.start_or_end(0);
+        while !self.is_over() {
+            let waited = self.poll.poll(&mut events, self.timeout());
+            if let Err(error) = waited
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                self.broken = Some(error);
+                self.end(Kill::TERM);
+            }
+            self.obey();
+            for event in &events {
+                if event.token() != SIGNALS {
+                    self.listen_to(event.token().0);
+                }
+            }
+            self.wait_for_the_fallen();
+            self.start_again();
+            if self.ending.is_some_and(|until| until <= Instant::now()) {
+                tracing::warn!("workers that do not end in time are killed");
+                self.kill(Kill::KILL);
+            }
+        }
+        if let Some(error) = self.broken.take() {
+            return Err(Failure::new(format!("cannot run workers: {error}")));
+        }
+        if self.is_forced {
+            return Err(Failure::new("told twice to stop: ending at once".to_owned()));
+        }
+        Ok(if self.fell_first { Ended::Told } else { Ended::Well })
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending.is_some() && self.workers.iter().all(|worker| worker.child.is_none())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let again = self.workers.iter().filter_map(|worker| worker.again_at);
+        // A millisecond on top: mio rounds down to what the system can wait, and must not wake too early again and again.
+        again.chain(self.ending).min().map(|at| {
+            at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+                + Duration::from_millis(1)
+        })
+    }
+
+    /// Does what signals ask for.
+    fn obey(&mut self) {
+        let told: Vec<i32> = self.signals.pending().collect();
+        for signal in told {
+            match signal {
+                SIGHUP => self.kill(Kill::HUP),
+                SIGTERM | SIGINT if self.ending.is_some() => {
+                    self.is_forced = true;
+                    self.kill(Kill::TERM);
+                }
+                SIGTERM | SIGINT => self.end(Kill::TERM),
+                // SIGCHLD only has to wake us.
+                _ => {}
+            }
+        }
+    }
+
+    fn end(&mut self, signal: Kill) {
+        self.ending = Some(Instant::now() + self.plan.drain + GRACE);
+        self.workers.iter_mut().for_each(|worker| worker.again_at = None);
+        self.kill(signal);
+    }
+
+    fn kill(&self, signal: Kill) {
+        for worker in &self.workers {
+            let pid = worker.child.as_ref().and_then(|child| Pid::from_raw(child.id() as i32));
+            // Fails for who is gone already, which is waited for below.
+            let _ = pid.map(|pid| kill_process(pid, signal));
+        }
+    }
+
+    /// Starts worker `index`, or ends everything if that cannot be.
+    fn start_or_end(&mut self, index: usize) {
+        if let Err(error) = self.start(index) {
+            self.broken = Some(error);
+            self.end(Kill::TERM);
+        }
+    }
+
+    fn start(&mut self, index: usize) -> io::Result<()> {
+        let orders = self.plan.orders(index as u32, self.workers[index].restarts);
+        let mut command = (self.again)()?;
+        command.env(VARIABLE, index.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A terminal's Ctrl-C reaches the supervisor alone, which passes it on once.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        if let Some(stdin) = child.stdin.take() {
+            // Who cannot read its orders ends, and is seen to.
+            let _ = orders.give(stdin);
+        }
+        let says = child.stdout.take().map(|stdout| {
+            let mut says = Receiver::from(stdout);
+            says.set_nonblocking(true)?;
+            self.poll.registry().register(&mut says, Token(index), Interest::READABLE)?;
+            Ok::<_, io::Error>(says)
+        });
+        let worker = &mut self.workers[index];
+        worker.child = Some(child);
+        worker.says = says.transpose()?;
+        (worker.stage, worker.started, worker.again_at) = (Stage::Starting, Instant::now(), None);
+        worker.heard.clear();
+        Ok(())
+    }
+
+    /// Reads what worker `index` says.
+    fn listen_to(&mut self, index: usize) {
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        let Some(says) = &mut worker.says else { return };
+        let mut bytes = [0; 256];
+        while let Ok(n) = says.read(&mut bytes) {
+            if n == 0 {
+                worker.says = None;
+                break;
+            }
+            // It says a dozen bytes in its life; what goes beyond is not listened to.
+            let room = 64 - worker.heard.len().min(64);
+            worker.heard.extend_from_slice(&bytes[..n.min(room)]);
+        }
+        let hears = |word: &[u8]| worker.heard.windows(word.len()).any(|said| said == word);
+        let stage = if hears(LINKED) {
+            Stage::Up
+        } else if hears(BOUND) {
+            Stage::Bound
+        } else {
+            worker.stage
+        };
+        if stage > worker.stage {
+            worker.stage = stage;
+            self.moved_on(index);
+        }
+    }
+
+    /// A worker has come further.
+    fn moved_on(&mut self, index: usize) {
+        let worker = &self.workers[index];
+        let pid = worker.child.as_ref().map(Child::id);
+        if worker.stage == Stage::Bound && index == 0 && !self.is_up && self.ending.is_none() {
+            // What is wrong with all is told by one: the others start when the first has come so far.
+            (1..self.workers.len()).for_each(|other| self.start_or_end(other));
+        }
+        if self.is_up && self.workers[index].stage == Stage::Up {
+            tracing::info!(worker = index, pid, restarts = self.workers[index].restarts, "a worker is back");
+        }
+        if !self.is_up && self.workers.iter().all(|worker| worker.stage == Stage::Up) {
+            self.is_up = true;
+            for (index, worker) in self.workers.iter().enumerate() {
+                tracing::info!(worker = index, pid = worker.child.as_ref().map(Child::id), "up");
+            }
+            // The one line that scripts wait for stands whatever is logged.
+            let _ = io::Write::write_all(&mut io::stderr(), format!("{}\n", self.plan.summary).as_bytes());
+        }
+    }
+
+    /// Sees who has ended.
+    fn wait_for_the_fallen(&mut self) {
+        let mut fallen: HashMap<usize, ExitStatus> = HashMap::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            if let Some(child) = &mut worker.child
+                && let Ok(Some(status)) = child.try_wait()
+            {
+                fallen.insert(index, status);
+                (worker.child, worker.says) = (None, None);
+            }
+        }
+        for (index, status) in fallen {
+            self.fell(index, status);
+        }
+    }
+
+    fn fell(&mut self, index: usize, status: ExitStatus) {
+        let worker = &mut self.workers[index];
+        worker.stage = Stage::Fallen;
+        if self.ending.is_some() {
+            return;
+        }
+        if !self.is_up {
+            self.fell_first = true;
+            return self.end(Kill::TERM);
+        }
+        let is_steady = worker.started.elapsed() >= STEADY;
+        worker.pause = if is_steady { PAUSE_MIN } else { (worker.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
+        worker.restarts += 1;
+        worker.again_at = Some(Instant::now() + worker.pause);
+        let pause_ms = worker.pause.as_millis() as u64;
+        tracing::error!(worker = index, %status, pause_ms, "a worker fell: its peers have been reset, it is started again");
+    }
+
+    fn start_again(&mut self) {
+        let now = Instant::now();
+        let due =
+            self.workers.iter().enumerate().filter(|(_, worker)| worker.again_at.is_some_and(|at| at <= now));
+        let due: Vec<usize> = due.map(|(index, _)| index).collect();
+        for index in due {
+            if let Err(error) = self.start(index) {
+                let worker = &mut self.workers[index];
+                worker.pause = (worker.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                worker.again_at = Some(now + worker.pause);
+                tracing::error!(worker = index, %error, "a worker cannot be started now");
+            }
+        }
+    }
+}
+
+impl<C> Drop for Supervisor<C> {
+    fn drop(&mut self) {
+        for worker in &mut self.workers {
+            if let Some(child) = &mut worker.child {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
