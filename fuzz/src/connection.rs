@@ -320,7 +320,11 @@ fn legal(sent: &[u8], said: &[u8]) -> bool {
 fn heads(mut sent: &[u8]) -> Vec<bool> {
     let (limits, mut heads) = (Limits::default(), Vec::new());
     loop {
-        let begins = sent.trim_ascii_start().starts_with(b"HEAD ");
+        let mut first = sent;
+        while let Some(rest) = first.strip_prefix(b"\r\n") {
+            first = rest;
+        }
+        let begins = first.starts_with(b"HEAD ");
         let Ok(Some(len)) = HeadScan::new().scan(sent, &limits) else {
             heads.push(begins);
             return heads;

@@ -72,6 +72,9 @@ pub enum Tool {
         /// Agrees on compression.
         #[arg(long)]
         deflate: bool,
+        /// Processes that share the port.
+        #[arg(long, default_value_t = 1)]
+        workers: u32,
     },
 }
 

@@ -8,14 +8,15 @@
 
 use crate::fleet::isolate;
 use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use stentor::server::admission::Origins;
 use stentor::server::deflate::Mode;
-use stentor::server::{Address, Config, Server};
+use stentor::server::supervisor::{Ended, Orders, Workers, supervise};
+use stentor::server::{Address, Config, Failure, Server};
 
 /// How long a server may take until it accepts.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -41,17 +42,17 @@ pub fn free_address() -> io::Result<SocketAddr> {
 }
 
 impl OwnServer {
-    /// Starts it, with room for messages of `message_max` bytes, with compression if asked for, and waits until it
-    /// accepts.
+    /// Starts it, with room for messages of `message_max` bytes, with compression if asked for, in `workers` processes, and
+    /// waits until all of them are up.
     ///
     /// # Errors
     /// It does not start, with its own last words.
-    pub fn start(address: SocketAddr, message_max: u64, deflate: bool) -> Result<Self, String> {
+    pub fn start(address: SocketAddr, message_max: u64, deflate: bool, workers: u32) -> Result<Self, String> {
         let program =
             std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let mut command = Command::new(program);
         command.arg("__server").arg(address.to_string()).arg(message_max.to_string());
-        command.args(deflate.then_some("--deflate"));
+        command.args(deflate.then_some("--deflate")).arg("--workers").arg(workers.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         isolate(&mut command);
         let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
@@ -65,12 +66,13 @@ impl OwnServer {
                 let words = log.lock().map(|lines| lines.join("\n  ")).unwrap_or_default();
                 return Err(format!("the server ended at once ({status})\n  {words}"));
             }
-            if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+            let is_up = |lines: &Vec<String>| lines.iter().any(|line| line.contains("listening on"));
+            if log.lock().is_ok_and(|lines| is_up(&lines)) {
                 return Ok(server);
             }
             thread::sleep(Duration::from_millis(5));
         }
-        Err(format!("the server does not accept connections on {address} after {} s", START_MAX.as_secs()))
+        Err(format!("the server does not say that it listens on {address} after {} s", START_MAX.as_secs()))
     }
 
     /// Its process.
@@ -114,27 +116,55 @@ fn keep_log(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     kept
 }
 
+/// How many processes are needed so that each may open enough descriptors for its share of `clients`.
+pub fn workers_for(clients: u32) -> u32 {
+    Workers::Auto.count(Some(clients as usize))
+}
+
 /// The whole life of the server process: messages of up to `message_max` bytes are accepted. With `deflate` messages are
-/// compressed as they come, small ones too: what is measured is what was asked for.
-pub fn serve(listen: SocketAddr, message_max: u64, deflate: bool) -> ExitCode {
-    die_with_parent();
-    let configure = |config: &mut Config| {
-        config.ws.message_max = config.ws.message_max.max(message_max);
-        config.ws.frame_max = config.ws.message_max;
-        config.drain = DRAIN_NS;
-        // Whoever gives --origin to a run wants to send it, not to be refused.
-        config.admission.origins = Origins::Any;
-        if deflate {
-            (config.deflate.mode, config.deflate.min) = (Mode::Shared, 0);
-        }
-    };
-    match Server::builder().listen(Address::Tcp(listen)).configure(configure).run() {
-        Ok(()) => ExitCode::SUCCESS,
+/// compressed as they come, small ones too: what is measured is what was asked for. With several `workers` it supervises
+/// these, which are this program once more.
+pub fn serve(listen: SocketAddr, message_max: u64, deflate: bool, workers: u32) -> ExitCode {
+    match run(listen, message_max, deflate, workers) {
+        Ok(Ended::Well) => ExitCode::SUCCESS,
+        Ok(Ended::Told) => ExitCode::FAILURE,
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(listen: SocketAddr, message_max: u64, deflate: bool, workers: u32) -> Result<Ended, Failure> {
+    let mut config = config(listen, message_max, deflate);
+    if let Some(orders) = Orders::received()? {
+        orders.apply(&mut config)?;
+        return Server::with_config(config).run().map(|()| Ended::Well);
+    }
+    die_with_parent();
+    if workers > 1 {
+        return supervise(&config, workers, || {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(std::env::args_os().skip(1));
+            Ok(command)
+        });
+    }
+    let server = Server::with_config(config).bind()?;
+    eprintln!("{}", server.summary());
+    server.run().map(|()| Ended::Well)
+}
+
+fn config(listen: SocketAddr, message_max: u64, deflate: bool) -> Config {
+    let mut config = Config { listen: vec![Address::Tcp(listen)], ..Config::default() };
+    config.ws.message_max = config.ws.message_max.max(message_max);
+    config.ws.frame_max = config.ws.message_max;
+    config.drain = DRAIN_NS;
+    // Whoever gives --origin to a run wants to send it, not to be refused.
+    config.admission.origins = Origins::Any;
+    if deflate {
+        (config.deflate.mode, config.deflate.min) = (Mode::Shared, 0);
+    }
+    config
 }
 
 /// Should loadgen be killed, nobody else would stop the server.

@@ -36,7 +36,9 @@ fn main() -> ExitCode {
         Some(Tool::Merge(_)) => not_built("merge"),
         Some(Tool::Report(_)) => not_built("report"),
         Some(Tool::Shard) => fleet::shard(),
-        Some(Tool::Server { listen, message_max, deflate }) => serve(listen, message_max, deflate),
+        Some(Tool::Server { listen, message_max, deflate, workers }) => {
+            serve(listen, message_max, deflate, workers)
+        }
     }
 }
 
@@ -46,12 +48,12 @@ fn not_built(tool: &str) -> ExitCode {
 }
 
 #[cfg(feature = "embedded")]
-fn serve(listen: std::net::SocketAddr, message_max: u64, deflate: bool) -> ExitCode {
-    loadgen::embedded::serve(listen, message_max, deflate)
+fn serve(listen: std::net::SocketAddr, message_max: u64, deflate: bool, workers: u32) -> ExitCode {
+    loadgen::embedded::serve(listen, message_max, deflate, workers)
 }
 
 #[cfg(not(feature = "embedded"))]
-fn serve(_listen: std::net::SocketAddr, _message_max: u64, _deflate: bool) -> ExitCode {
+fn serve(_listen: std::net::SocketAddr, _message_max: u64, _deflate: bool, _workers: u32) -> ExitCode {
     eprintln!("error: this loadgen was built without a server (feature `embedded`)");
     ExitCode::from(run::EXIT_USAGE)
 }

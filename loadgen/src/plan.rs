@@ -71,6 +71,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// Loadgen brings the server.
     pub embedded: bool,
+    /// Processes of a server of our own; decided with the preflight.
+    pub server_workers: u32,
     /// Connections over all processes.
     pub clients: u32,
     /// Who decides when a message is due.
@@ -161,6 +163,7 @@ impl Plan {
             scenario: args.scenario,
             targets,
             embedded,
+            server_workers: 1,
             clients,
             model,
             publishers,

@@ -239,9 +239,9 @@ fn ports(request: &Request, facts: &Facts, refusals: &mut Vec<Refusal>) -> (Vec<
     let per_source = (targets * ports).max(1);
     let wanted = request.clients.div_ceil(per_source).max(1);
     let walks = request.sources.is_none() && request.targets.iter().all(|target| is_loopback_v4(target.ip()));
-    // Linux searches for a free port from a random one on, odd and even ones apart: beyond two thirds the search takes
-    // longer than the connection. Loopback has sources enough to stay below.
-    let spread = request.clients.div_ceil((per_source * 2 / 3).max(1));
+    // Linux gives `connect` every other port first, and when these are taken looks at all of them each time before it tries
+    // the others: beyond half the search takes longer than the connection. Loopback has sources enough to stay below.
+    let spread = request.clients.div_ceil((per_source * 2 / 5).max(1));
     let sources = match &request.sources {
         Some(sources) => sources.clone(),
         // One source is enough: leave the choice to the kernel.

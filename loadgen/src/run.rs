@@ -118,7 +118,10 @@ fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
 /// Asks the machine, and takes what it grants into the plan.
 fn grant(plan: &mut Plan, targets: Vec<SocketAddr>) -> Result<(), Failure> {
     let server = match plan.server_pid {
-        _ if plan.embedded => ServerSide::Own { workers: 1 },
+        _ if plan.embedded => {
+            plan.server_workers = own_workers(plan.clients_at_once());
+            ServerSide::Own { workers: u64::from(plan.server_workers) }
+        }
         Some(pid) => preflight::server_side(pid).unwrap_or(ServerSide::Remote),
         None => ServerSide::Remote,
     };
@@ -143,11 +146,16 @@ fn dry_run(plan: &Plan) -> Result<ExitCode, Failure> {
         described.urls.clear();
     }
     let said = format!(
-        "{}\nwould open {} connections from {} process(es) × {} loop(s), ramp {}, seed {}; preflight passed\n",
+        "{}\nwould open {} connections from {} process(es) × {} loop(s){}, ramp {}, seed {}; preflight passed\n",
         text::describe(&described),
         plan.clients,
         plan.procs,
         plan.threads,
+        if plan.embedded {
+            format!(" to {} worker(s) of a server", plan.server_workers)
+        } else {
+            String::new()
+        },
         units::format_rate(plan.ramp_per_s),
         plan.seed
     );
@@ -219,6 +227,19 @@ fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
     outputs::to_stdout(summary.as_bytes())
 }
 
+/// How many processes a server of our own needs for so many clients: descriptors count for each.
+#[cfg(feature = "embedded")]
+fn own_workers(clients: u32) -> u32 {
+    // Root may go beyond the hard limit; whoever may not gets what there is.
+    let _ = preflight::raise_nofile(u64::from(clients) + 64);
+    crate::embedded::workers_for(clients)
+}
+
+#[cfg(not(feature = "embedded"))]
+const fn own_workers(_clients: u32) -> u32 {
+    1
+}
+
 #[cfg(feature = "embedded")]
 fn own_address() -> Result<SocketAddr, Failure> {
     crate::embedded::free_address()
@@ -239,8 +260,9 @@ fn start_server(plan: &mut Plan, live: &Live) -> Result<Option<crate::embedded::
     }
     live.say("starting a stentor");
     let address = plan.targets[0].address.expect("prepare resolved it");
-    let server = crate::embedded::OwnServer::start(address, plan.size.max(), plan.deflate)
-        .map_err(Failure::CouldNotRun)?;
+    let server =
+        crate::embedded::OwnServer::start(address, plan.size.max(), plan.deflate, plan.server_workers)
+            .map_err(Failure::CouldNotRun)?;
     plan.server_pid = Some(server.pid());
     Ok(Some(server))
 }

@@ -285,7 +285,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// this connection says nothing about that.
     fn refuse_head(&mut self, id: ConnId, refusal: Refusal, head: &[u8]) -> Reaction {
         if let Some(connection) = self.roster.get(id) {
-            connection.facts.asks_head = head.trim_ascii_start().starts_with(b"HEAD ");
+            connection.facts.asks_head = begins_as_head(head);
         }
         self.refuse(id, refusal, Departure::Refused)
     }
@@ -366,4 +366,26 @@ pub(super) fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
         return Some(Vec::new());
     }
     path.strip_suffix('/').unwrap_or(path).split('/').map(query::decode_segment).collect()
+}
+
+/// Whether a request that cannot be read begins as a HEAD: behind empty lines (RFC 9112 §2.2), and behind nothing else.
+fn begins_as_head(mut head: &[u8]) -> bool {
+    while let Some(rest) = head.strip_prefix(b"\r\n") {
+        head = rest;
+    }
+    head.starts_with(b"HEAD ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::begins_as_head;
+
+    /// What counts must be the same however the stream is cut: a tab or a bare line feed is refused as soon as it is there.
+    #[test]
+    fn only_empty_lines_may_stand_before_a_head() {
+        assert!(begins_as_head(b"HEAD /") && begins_as_head(b"\r\n\r\nHEAD "));
+        for other in [&b"\tHEAD /"[..], b"\nHEAD /", b" HEAD /", b"HEAD", b"GET /"] {
+            assert!(!begins_as_head(other), "{other:?}");
+        }
+    }
 }

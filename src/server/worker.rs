@@ -159,8 +159,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// How long the next wait may sleep: not at all while work is pending, else until the next deadline.
     fn timeout(&self) -> Option<Duration> {
-        let is_knocked =
-            self.accept_again.is_none() && self.knocking.contains(&true) && !self.is_joining();
+        let is_knocked = self.accept_again.is_none() && self.knocking.contains(&true) && !self.is_joining();
         if is_knocked || !self.readable.is_empty() || !self.doomed.is_empty() || self.hub.is_busy() {
             return Some(Duration::ZERO);
         }

@@ -70,7 +70,7 @@ impl Watch {
     }
 
     fn sample(&mut self) -> Sample {
-        let process = self.pid.and_then(|pid| sample::process(pid).ok());
+        let process = self.pid.and_then(|pid| sample::family(pid).ok());
         self.rss_max_bytes = self.rss_max_bytes.max(process.as_ref().map_or(0, |process| process.rss_bytes));
         Sample { at_ns: now_ns(), process }
     }
