@@ -119,6 +119,20 @@ fn assert_ordered_with_a_gap(heard: &[u32]) {
 }
 
 #[test]
+fn the_slowest_peers_are_listed_with_what_they_are_owed_and_since_when() {
+    let (server, mut slow) = overflow("drop");
+    let stats = || -> serde_json::Value { serde_json::from_slice(&server.get("/stats").body).expect("JSON") };
+    let now = stats();
+    let slowest = now["slowest_peers"].as_array().expect("a list");
+    assert_eq!((slowest.len(), &now["peers_behind"]), (1, &1.into()), "{now}");
+    let number = |name: &str| slowest[0][name].as_u64().unwrap_or_else(|| panic!("{name} in {now}"));
+    assert!((1..=64 << 10).contains(&number("owed_bytes")), "a queue of 64 KiB: {now}");
+    assert!(number("missed") > 0 && number("behind_ms") >= number("stalled_ms"), "{now}");
+    drain(&server, &mut slow);
+    wait_for("it to have caught up", || (stats()["slowest_peers"] == serde_json::json!([])).then_some(()));
+}
+
+#[test]
 fn overflow_drop_leaves_a_gap_and_goes_on() {
     let (server, mut slow) = overflow("drop");
     let (heard, others) = drain(&server, &mut slow);

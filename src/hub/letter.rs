@@ -9,6 +9,7 @@
 //!   3 presence   subscribers u32 · name u16 n · n bytes of UTF-8     how many the writer has in the topic now
 //!   4 news       whatever a service tells its like in the other workers
 //!   5 figures    the writer's numbers, as JSON
+//!   6 goodbye    the writer is ending: that its link will be down is no news
 //! ```
 //!
 //! Numbers are little-endian. Invariants: a letter that does not begin as the table says is [`Garbled`], which costs the
@@ -57,6 +58,8 @@ pub enum Letter<'a> {
     News(&'a [u8]),
     /// The writer's numbers.
     Figures(&'a [u8]),
+    /// The writer is ending.
+    Goodbye,
 }
 
 /// Why a letter cannot be read.
@@ -103,6 +106,7 @@ impl Letter<'_> {
                 body.push(5);
                 body.extend_from_slice(figures);
             }
+            Self::Goodbye => body.push(6),
         }
         encode(out, Opcode::Binary, &body);
     }
@@ -148,6 +152,7 @@ impl<'a> Letter<'a> {
             }
             4 => Ok(Self::News(rest)),
             5 => Ok(Self::Figures(rest)),
+            6 => Ok(Self::Goodbye),
             _ => Err(Garbled("a letter of a kind that there is not")),
         }
     }
@@ -197,6 +202,7 @@ mod tests {
             Letter::Presence { topic: "chat", subscribers: 50_000 },
             Letter::News(b"news"),
             Letter::Figures(b"{}"),
+            Letter::Goodbye,
         ] {
             assert_eq!(read_back(letter), format!("{letter:?}"));
         }

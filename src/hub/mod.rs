@@ -8,6 +8,7 @@
 //! from publishers while too much waits ([`Topics::waiting_bytes`](topics::Topics::waiting_bytes)).
 
 pub mod abroad;
+mod changes;
 pub mod compressors;
 pub mod delivery;
 pub mod dialect;

@@ -12,10 +12,11 @@
 //! Invariants: a name stands at most once in a topic, at the position its membership says; a topic without
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 
+use super::changes::Changes;
 use super::dialect::{Dialect, Dialects};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
@@ -49,8 +50,7 @@ pub struct Topics {
     /// Topics with publications that wait or are under way, in the order they got them.
     busy: VecDeque<TopicId>,
     waiting_bytes: usize,
-    /// Names of topics that somebody has joined or left since this was last asked; `None` while nobody asks.
-    changed: Option<HashSet<Box<str>>>,
+    changes: Changes,
 }
 
 /// One topic.
@@ -105,30 +105,22 @@ impl Topics {
 
     /// From now on [`changed`](Self::changed) tells.
     pub fn watch(&mut self) {
-        self.changed = Some(HashSet::new());
+        self.changes.watch();
     }
 
     /// Whether somebody has joined or left since [`changed`](Self::changed) was last called.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        self.changed.as_ref().is_some_and(|changed| !changed.is_empty())
+        self.changes.are_there()
     }
 
     /// The topics that somebody has joined or left since the last call, with how many are in each now.
     pub fn changed(&mut self) -> Vec<(Box<str>, u32)> {
-        let Some(changed) = &mut self.changed else { return Vec::new() };
-        let names = std::mem::take(changed);
-        let count = |name: &str| self.find(name).map_or(0, |topic| self.subscribers(topic));
-        names.into_iter().map(|name| (count(&name), name)).map(|(count, name)| (name, count)).collect()
-    }
-
-    fn note_change(&mut self, topic: TopicId) {
-        if let Some(changed) = &mut self.changed
-            && let Some(topic) = self.topics.get(topic.0 as usize)
-            && !changed.contains(&topic.name)
-        {
-            changed.insert(topic.name.clone());
-        }
+        let names = self.changes.take().into_iter();
+        names
+            .map(|name| (self.find(&name).map_or(0, |topic| self.subscribers(topic)), name))
+            .map(swap)
+            .collect()
     }
 
     /// How many are in `topic`.
@@ -216,7 +208,7 @@ impl Topics {
             self.memberships.resize(index + 1, Memberships::NONE);
         }
         self.memberships[index].insert(membership);
-        self.note_change(topic);
+        self.changes.note(name);
         topic
     }
 
@@ -337,7 +329,7 @@ impl Topics {
         room.subscribers[position as usize] = ConnId::NONE;
         room.dialects.leave(position as usize);
         room.live -= 1;
-        self.note_change(topic);
+        self.changes.note(&room.name);
         self.end_if_deserted(topic);
     }
 
@@ -414,6 +406,10 @@ impl Memberships {
             one.position = position;
         }
     }
+}
+
+fn swap<A, B>((a, b): (A, B)) -> (B, A) {
+    (b, a)
 }
 
 #[cfg(test)]

@@ -13,10 +13,12 @@
 pub mod file;
 pub mod identity;
 pub mod limits;
+mod netstat;
 pub mod os;
 pub mod proxy;
 pub mod signals;
 pub mod socket;
+mod switchboard;
 pub mod tickets;
 pub mod tls;
 
@@ -123,6 +125,22 @@ pub trait Net {
     /// One line that says what is wrong with them; what was in use stays in use.
     fn reload(&mut self) -> Result<Option<String>, String> {
         Ok(None)
+    }
+
+    /// Closes the listeners whose addresses other workers listen on, too, or opens them again: who knocks meanwhile reaches one
+    /// of these. Says how many that are.
+    ///
+    /// # Errors
+    /// They cannot be opened now; another attempt may succeed.
+    fn rest(&mut self, is_resting: bool) -> io::Result<usize> {
+        let _ = is_resting;
+        Ok(0)
+    }
+
+    /// Connections that found a listener's queue full, and those dropped before they were accepted, since the system started,
+    /// all listeners of this machine; `None` where the system does not say.
+    fn listen_overflows(&self) -> Option<(u64, u64)> {
+        None
     }
 
     /// Closes all listeners: whoever knocks now is refused by the system.

@@ -10,17 +10,19 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use mio::net::{TcpStream, UnixListener, UnixStream};
+use mio::net::{TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::identity::Identity;
+use super::netstat;
 use super::proxy::{Claim, Proxies, ProxyHeader};
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
+use super::switchboard::Switchboard;
 use super::tls::{Budget, SCRATCH_BYTES, TlsSocket};
 use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
@@ -39,13 +41,15 @@ pub struct OsNet {
     events: Events,
     listeners: Vec<Listener>,
     /// Where the other workers of this machine call, and can be called.
-    exchange: Option<(UnixListener, PathBuf)>,
+    exchange: Option<Switchboard>,
     signals: Option<SignalSource>,
     random: fastrand::Rng,
     /// The permissions of the files of Unix sockets.
     unix_mode: u32,
     /// Other workers listen on the same ports.
     shares_ports: bool,
+    /// Of the listeners opened last.
+    backlog: i32,
     /// Who must tell for whom it speaks.
     proxies: Proxies,
     /// Connections of proxies, by descriptor.
@@ -61,14 +65,6 @@ pub struct OsNet {
 enum Introduction {
     Arriving(Box<ProxyHeader>),
     Made(Peer),
-}
-
-/// Workers that may wait to be answered by one of them.
-const SIBLINGS_BACKLOG: i32 = 64;
-
-/// The file in which a worker can be called.
-fn meeting_place(index: u32) -> String {
-    format!("{index}.sock")
 }
 
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
@@ -100,6 +96,7 @@ impl OsNet {
             random: fastrand::Rng::new(),
             unix_mode: UNIX_MODE,
             shares_ports: false,
+            backlog: 0,
             proxies: Proxies::default(),
             introductions: HashMap::new(),
             identity: None,
@@ -131,6 +128,7 @@ impl OsNet {
     /// # Errors
     /// As `bind` and `listen`; the text names the address.
     pub fn listen(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
+        self.backlog = backlog;
         let token = Token((TOKEN_LISTENER + self.listeners.len() as u64) as usize);
         let registry = self.poll.registry();
         let (listener, bound) = match address {
@@ -170,14 +168,17 @@ impl OsNet {
     /// # Errors
     /// As `bind` and `listen`.
     pub fn meet(&mut self, directory: &Path, index: u32) -> io::Result<()> {
-        let path = directory.join(meeting_place(index));
-        // Of an earlier life of this worker.
-        let _ = std::fs::remove_file(&path);
-        let mut listener = listen_unix(&path, UNIX_MODE, SIBLINGS_BACKLOG)?;
+        let mut exchange = Switchboard::open(directory, index)?;
         let token = Token(TOKEN_SIBLINGS as usize);
-        self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        self.exchange = Some((listener, directory.to_owned()));
+        self.poll.registry().register(exchange.listener(), token, Interest::READABLE)?;
+        self.exchange = Some(exchange);
         Ok(())
+    }
+
+    fn linked(&self, mut stream: UnixStream, id: ConnId) -> io::Result<OsSocket> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(id.to_bits() as usize), both)?;
+        Ok(OsSocket::Unix(stream))
     }
 
     /// Who we are to those who speak TLS, from now on.
@@ -307,6 +308,7 @@ impl Net for OsNet {
                 let socket = TlsSocket::new(stream, identity.config())?;
                 (OsSocket::Tls(Box::new(socket)), self.proxies.has(from.ip()))
             }
+            Listener::Resting { .. } => return Err(io::ErrorKind::WouldBlock.into()),
             Listener::Unix(listener, _) => {
                 let (mut stream, _) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
@@ -320,19 +322,13 @@ impl Net for OsNet {
     }
 
     fn dial(&mut self, sibling: u32, id: ConnId) -> io::Result<OsSocket> {
-        let (_, directory) = self.exchange.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let mut stream = UnixStream::connect(directory.join(meeting_place(sibling)))?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(id.to_bits() as usize), both)?;
-        Ok(OsSocket::Unix(stream))
+        let exchange = self.exchange.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        self.linked(exchange.dial(sibling)?, id)
     }
 
     fn pick_up(&mut self, id: ConnId) -> io::Result<OsSocket> {
-        let (listener, _) = self.exchange.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
-        let (mut stream, _) = listener.accept()?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(id.to_bits() as usize), both)?;
-        Ok(OsSocket::Unix(stream))
+        let exchange = self.exchange.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+        self.linked(exchange.pick_up()?, id)
     }
 
     fn peer(&self, socket: &OsSocket) -> Peer {
@@ -412,6 +408,22 @@ impl Net for OsNet {
         self.identity.as_mut().map(Identity::reload).transpose()
     }
 
+    fn rest(&mut self, is_resting: bool) -> io::Result<usize> {
+        if !self.shares_ports {
+            return Ok(0);
+        }
+        let mut changed = 0;
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            let (backlog, token) = (self.backlog, Token((TOKEN_LISTENER + index as u64) as usize));
+            changed += usize::from(listener.rest(is_resting, backlog, token, self.poll.registry())?);
+        }
+        Ok(changed)
+    }
+
+    fn listen_overflows(&self) -> Option<(u64, u64)> {
+        netstat::listen_overflows()
+    }
+
     fn stop_listening(&mut self) {
         for listener in self.listeners.drain(..) {
             if let Listener::Unix(_, path) = listener {
@@ -476,6 +488,25 @@ mod tests {
         assert_eq!(OsNet::new().unwrap().listen(&address, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         net.stop_listening();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_share_of_a_port_is_closed_and_opened_again_and_the_other_serves_meanwhile() {
+        let share = || OsNet::new().unwrap().sharing_ports(true);
+        let (mut first, mut second) = (share(), share());
+        let Address::Tcp(at) = first.listen(&"127.0.0.1:0".parse().unwrap(), 16).unwrap() else { panic!() };
+        second.listen(&Address::Tcp(at), 16).unwrap();
+        assert_eq!(first.rest(true).unwrap(), 1);
+        for n in 0..8 {
+            let _peer = std::net::TcpStream::connect(at).unwrap();
+            wait_for(&mut second, |event| *event == Ready::Listener(0));
+            second.accept(0, ConnId { index: n, serial: n }).unwrap();
+        }
+        assert_eq!((first.rest(false).unwrap(), first.rest(false).unwrap()), (1, 0));
+        drop(second);
+        let _peer = std::net::TcpStream::connect(at).unwrap();
+        wait_for(&mut first, |event| *event == Ready::Listener(0));
+        first.accept(0, ConnId { index: 0, serial: 0 }).unwrap();
     }
 
     #[test]

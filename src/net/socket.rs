@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Where to listen: `127.0.0.1:9001`, `[::1]:9001`, `localhost:9001` or `unix:/run/stentor.sock`.
@@ -58,6 +59,38 @@ pub(super) enum Listener {
     Unix(UnixListener, PathBuf),
     /// TCP, for those who speak TLS.
     Tls(TcpListener),
+    /// TCP, closed for now: others listen there.
+    Resting {
+        address: SocketAddr,
+        backlog: i32,
+        is_tls: bool,
+    },
+}
+
+impl Listener {
+    /// Closes a listener whose port others share, or opens it again; says whether there was something to do.
+    pub(super) fn rest(
+        &mut self,
+        is_resting: bool,
+        backlog: i32,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<bool> {
+        match self {
+            Self::Tcp(open) | Self::Tls(open) if is_resting => {
+                let (address, is_tls) = (open.local_addr()?, matches!(self, Self::Tls(_)));
+                *self = Self::Resting { address, backlog, is_tls };
+                Ok(true)
+            }
+            Self::Resting { address, backlog, is_tls } if !is_resting => {
+                let mut open = listen_tcp(*address, *backlog, true)?;
+                registry.register(&mut open, token, Interest::READABLE)?;
+                *self = if *is_tls { Self::Tls(open) } else { Self::Tcp(open) };
+                Ok(true)
+            }
+            Self::Tcp(_) | Self::Tls(_) | Self::Unix(..) | Self::Resting { .. } => Ok(false),
+        }
+    }
 }
 
 /// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.

@@ -10,7 +10,7 @@ use std::io;
 
 use super::admission::addresses::Verdict;
 use super::connection::Connection;
-use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, OVER_MAX};
+use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, LISTEN_AGAIN_PERCENT, OVER_MAX};
 use super::worker::Worker;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
@@ -30,6 +30,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             return;
         }
         self.accept_again = None;
+        if self.is_resting() {
+            return;
+        }
         let (mut budget, mut failures_left) = (ACCEPTS_MAX, FAILURES_MAX);
         for listener in 0..self.knocking.len() {
             while self.knocking[listener] {
@@ -76,6 +79,40 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
+    /// Whether newcomers are left to the other workers: this one is full, and one of them is not. Its share of the listeners is
+    /// closed meanwhile, so that the kernel deals out no connection that could only be refused. Who waits in its queue at that
+    /// moment is reset, unless `net.ipv4.tcp_migrate_req` is set.
+    fn is_resting(&mut self) -> bool {
+        let Some(bus) = &self.bus else { return false };
+        let (taken, places) = (self.roster.len(), self.connections_max);
+        let wants_rest = if self.is_resting {
+            taken * 100 >= places * LISTEN_AGAIN_PERCENT && bus.has_room()
+        } else {
+            taken >= places && bus.has_room()
+        };
+        if wants_rest != self.is_resting {
+            match self.net.rest(wants_rest) {
+                Ok(_) => {
+                    self.is_resting = wants_rest;
+                    self.metrics.listener_rests += u64::from(wants_rest);
+                    self.knocking.fill(true);
+                    tracing::info!(
+                        connections = taken,
+                        max = places,
+                        wants_rest,
+                        "full: the others take newcomers"
+                    );
+                }
+                Err(error) => tracing::warn!(%error, "the share of a listener cannot be opened now"),
+            }
+        }
+        if self.is_resting {
+            // Looked at again even if nobody leaves: the others may be full by then.
+            self.accept_again = Some(self.now + ACCEPT_PAUSE);
+        }
+        self.is_resting
+    }
+
     fn welcome(&mut self, socket: N::Socket) {
         let verdict = self.gate.place(self.roster.next_id(), || self.net.peer(&socket));
         if verdict == Verdict::Full {
@@ -90,6 +127,10 @@ impl<N: Net, S: Service> Worker<N, S> {
         let deadline = connection.deadline;
         let id = self.roster.insert(connection);
         self.metrics.accepted += 1;
+        if self.bus.is_some() && self.roster.len() == self.connections_max {
+            // Looked at before somebody knocks whom another worker could take.
+            self.knocking.fill(true);
+        }
         self.warn_if_crowded();
         // The request has often arrived with the connection; the first edge may have been before we registered.
         self.list_readable(id);

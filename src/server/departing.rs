@@ -9,6 +9,7 @@ use super::connection::{Session, Stage};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::{MILLI, Nanos};
+use crate::hub::letter::Letter;
 use crate::net::Net;
 use crate::service::{Departure, Service};
 use crate::ws::CloseCode;
@@ -43,6 +44,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let mut left: Vec<ConnId> = self.roster.iter().map(|(id, _)| id).collect();
         tracing::info!(connections = left.len(), "stopping: nobody is accepted any more, everybody is told");
         left.reverse();
+        self.hub.abroad.write(Letter::Goodbye);
         self.net.stop_listening();
         self.knocking.clear();
         self.accept_again = None;

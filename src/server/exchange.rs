@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::connection::{Exchange, Posting, Session, Stage};
 use super::deflate::Agreement;
-use super::heartbeat::jittered;
+use super::heartbeat::ping_due;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
 use super::routes::{Answer, route};
 use super::worker::Worker;
@@ -241,7 +241,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         connection.facts.opened = true;
         connection.facts.has_deadline = false;
         if self.config.ping_interval > 0 {
-            let at = connection.last_heard.after(jittered(self.config.ping_interval, random));
+            let at = ping_due(connection.last_heard, self.config.ping_interval, random);
             self.arm(id, at);
         }
     }

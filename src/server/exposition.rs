@@ -5,6 +5,7 @@
 //!
 //! Invariant: labels are our own words, never a peer's.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use hdrhistogram::Histogram;
@@ -12,10 +13,12 @@ use serde_json::{Map, Value, json};
 
 use super::bus::Bus;
 use super::bus::sum::{Figures, Sum};
+use super::connection::Connection;
+use super::limits::SLOWEST_MAX;
 use super::page::Page;
 use super::routes::Numbers;
 use super::worker::Worker;
-use crate::base::tick::SECOND;
+use crate::base::tick::{MILLI, SECOND, TICK, Tick};
 use crate::net::Net;
 use crate::service::{Departure, Service};
 
@@ -32,12 +35,24 @@ impl<N: Net, S: Service> Worker<N, S> {
             Numbers::Metrics => {
                 let page = self.page(self.bus.as_deref());
                 let mut text = page.render();
+                text.push_str(&self.backlog());
                 if let Some(bus) = self.bus.as_deref() {
                     page.render_sum(&bus.sum(page.figures()), &mut text);
                 }
                 (PROMETHEUS, text)
             }
         }
+    }
+
+    /// What the listeners of the whole machine could not take: no worker's own, so it is not added up.
+    fn backlog(&self) -> String {
+        let Some((overflows, drops)) = self.net.listen_overflows() else { return String::new() };
+        let mut page = Page::default();
+        let help = "Connections that found the queue of a listener full, all listeners of this machine.";
+        page.counter("listen_overflows_total", help, overflows);
+        let help = "Connections that were dropped before they were accepted, for whatever reason, likewise.";
+        page.counter("listen_drops_total", help, drops);
+        page.render()
     }
 
     fn stats(&self) -> Value {
@@ -71,12 +86,41 @@ impl<N: Net, S: Service> Worker<N, S> {
             "turns_total": metrics.turns,
             "turn_ns": quantiles(&metrics.turn_ns),
             "departures": departures,
+            "peers_behind": self.behind.len(),
+            "slowest_peers": self.slowest(),
         });
         if let Some(bus) = self.bus.as_deref() {
             stats["worker"] = bus.describe(self.now);
             stats["all"] = in_json(&bus.sum(self.figures(Some(bus))));
         }
         stats
+    }
+
+    /// The peers for whom most waits, with the number by which the log calls them, how many bytes that are, since when some
+    /// have waited without a break, how long nothing has moved, and what the peer has missed.
+    fn slowest(&self) -> Vec<Value> {
+        let now = Tick::of(self.now);
+        let waiting = self.behind.iter().filter_map(|(id, since)| {
+            let connection = self.roster.find(*id)?;
+            (!connection.queue.is_empty()).then_some((connection.queue.bytes(), *since, connection))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        if waiting.len() > SLOWEST_MAX {
+            waiting.select_nth_unstable_by_key(SLOWEST_MAX, |(bytes, _, _)| Reverse(*bytes));
+            waiting.truncate(SLOWEST_MAX);
+        }
+        waiting.sort_unstable_by_key(|(bytes, _, connection)| (Reverse(*bytes), connection.serial));
+        let in_ms = |since: Tick| u64::from(now.since(since)) * (TICK / MILLI);
+        let tell = |(bytes, since, connection): (usize, Tick, &Connection<N::Socket>)| {
+            json!({
+                "connection": connection.serial,
+                "owed_bytes": bytes,
+                "behind_ms": in_ms(since),
+                "stalled_ms": in_ms(connection.progress),
+                "missed": connection.missed,
+            })
+        };
+        waiting.into_iter().map(tell).collect()
     }
 
     /// This worker's numbers as the others are told them.
@@ -144,6 +188,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             "accepts_over_total",
             "Requests answered 503: too many connections.",
             metrics.accepts_over,
+        );
+        page.counter(
+            "listener_rests_total",
+            "Times newcomers were left to the other workers.",
+            metrics.listener_rests,
         );
         page.counter("expiries_cut_total", "Turns that left timers for the next.", metrics.expiries_cut);
         page.counter(

@@ -107,6 +107,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// The queue has emptied: a peer that missed something is told how much.
     fn caught_up(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
+        self.behind.remove(&id);
         let missed = std::mem::take(&mut connection.missed);
         if missed > 0 && connection.stage == Stage::Open && !is_made(Mutation::GapNotTold) {
             let mut frame = Vec::new();

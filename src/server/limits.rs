@@ -150,3 +150,10 @@ pub const JOIN_MAX: Nanos = 2 * SECOND;
 
 /// How often workers tell each other their numbers.
 pub const FIGURES: Nanos = SECOND;
+
+/// Peers that `/stats` lists as the slowest.
+pub const SLOWEST_MAX: usize = 10;
+
+/// A worker that has closed its share of the listeners, because it is full, opens it again when this part of its places is
+/// taken, in hundredths. (`stentor_listener_rests_total`)
+pub const LISTEN_AGAIN_PERCENT: usize = 95;

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub accepts_exhausted: u64,
     /// Accepted and answered with 503 because of `connections_max`.
     pub accepts_over: u64,
+    /// Times this worker left newcomers to the others because it was full.
+    pub listener_rests: u64,
     /// Turns that left entries of the wheel for the next.
     pub expiries_cut: u64,
     /// Turns that left decoding for the next, because enough had been answered.
@@ -95,6 +97,7 @@ impl Default for Metrics {
             accepts_cut: 0,
             accepts_exhausted: 0,
             accepts_over: 0,
+            listener_rests: 0,
             expiries_cut: 0,
             turns_cut: 0,
             publishers_paused: 0,

@@ -49,6 +49,12 @@ impl<K> Roster<K> {
             .filter(|connection| connection.serial == id.serial || is_made(Mutation::StaleName))
     }
 
+    /// The same for looking at it.
+    #[must_use]
+    pub fn find(&self, id: ConnId) -> Option<&Connection<K>> {
+        self.slab.get(id.index as usize).filter(|connection| connection.serial == id.serial)
+    }
+
     /// Takes the connection called `id` out.
     pub fn remove(&mut self, id: ConnId) -> Option<Connection<K>> {
         self.get(id)?;

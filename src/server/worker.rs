@@ -10,6 +10,7 @@
 //! Invariants: `now` is read once a turn; what else reads the clock only measures (a slice, the turn); between turns
 //! nobody is doomed, and whatever is pending keeps the next wait from sleeping.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -62,12 +63,16 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) readable: Vec<ConnId>,
     /// Whose socket has room again.
     pub(super) writable: Vec<ConnId>,
+    /// For whom something waits, and since when; who has caught up may still stand here.
+    pub(super) behind: HashMap<ConnId, Tick>,
     /// Who is to be reaped at the end of this turn.
     pub(super) doomed: Vec<ConnId>,
     /// Listeners at which somebody may be waiting.
     pub(super) knocking: Vec<bool>,
     /// Nobody is accepted before this moment: the system has nothing left.
     pub(super) accept_again: Option<Nanos>,
+    /// Our share of the listeners is closed: the other workers take who comes.
+    pub(super) is_resting: bool,
     /// The log has said that the limit of connections is near.
     pub(super) is_crowded: bool,
     /// When our last own stall ended.
@@ -118,9 +123,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             buffer: vec![0; RECEIVE_BYTES],
             readable: Vec::new(),
             writable: Vec::new(),
+            behind: HashMap::new(),
             doomed: Vec::new(),
             knocking,
             accept_again: None,
+            is_resting: false,
             is_crowded: false,
             awake_since: Tick::of(now),
             farewell: None,

@@ -108,8 +108,9 @@ impl Chat {
         };
         let wanted = request.param("name").map(str::trim).filter(|name| !name.is_empty());
         let name = self.name(ctx, room, wanted);
-        announce(ctx, room, "enter", &format!("{name} comes in"));
+        // Before it is announced: where people have heard of it, the name is known to be taken.
         tell(ctx, IN, room, &name);
+        announce(ctx, room, "enter", &format!("{name} comes in"));
         self.taken.insert((room, name.clone()));
         self.users.insert(ctx.id(), User { room, name });
     }

@@ -202,7 +202,7 @@ impl Inbox {
     }
 
     /// The next letter that is whole.
-    pub(super) fn next<'w>(&mut self, window: &'w mut Vec<u8>) -> Result<Option<Letter<'w>>, Loss> {
+    pub(super) fn next<'w>(&mut self, window: &'w mut [u8]) -> Result<Option<Letter<'w>>, Loss> {
         match self.decoder.decode(window, &mut self.cursor, &self.limits) {
             Ok(None) => Ok(None),
             Ok(Some(Event::Message { payload, .. })) => {

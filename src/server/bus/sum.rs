@@ -37,6 +37,12 @@ impl Figures {
         self.samples.push((name, value));
     }
 
+    /// The value of a counter or a gauge.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.samples.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
     /// Adds a histogram.
     pub fn histogram(&mut self, name: String, histogram: &Histogram<u64>) {
         let mut bytes = Vec::new();

@@ -12,14 +12,12 @@
 //! Invariants: one thread, no polling; whoever was started is waited for; the directory of the links is gone at the end.
 
 mod orders;
+mod plan;
 mod share;
 
 use std::collections::HashMap;
-use std::fs::DirBuilder;
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,14 +28,11 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 pub use orders::{Orders, VARIABLE};
+use plan::Plan;
 pub use share::{WORKERS_MAX, Workers};
 
 use super::config::Config;
-use super::start::{Failure, cannot_listen};
-use crate::net::identity::MadeUp;
-use crate::net::limits::Descriptors;
-use crate::net::socket::{self, Address};
-use crate::net::tickets::TicketSecret;
+use super::start::Failure;
 
 /// What a worker says when its addresses are bound.
 pub(super) const BOUND: &[u8] = b"bound\n";
@@ -78,123 +73,6 @@ pub fn supervise(
     let failed = |error: io::Error| Failure::new(format!("cannot supervise workers: {error}"));
     let mut supervisor = Supervisor::new(plan, again).map_err(failed)?;
     supervisor.run()
-}
-
-/// What all workers have in common, and what the supervisor keeps for them.
-struct Plan {
-    orders: Orders,
-    /// The addresses of Unix sockets, which cannot be shared: the first worker listens there.
-    unix: Vec<String>,
-    /// Bound and never listened on: the ports stay ours while workers come and go.
-    _kept: Vec<socket2::Socket>,
-    _directory: Directory,
-    summary: String,
-    drain: Duration,
-}
-
-impl Plan {
-    fn make(config: &Config, count: u32) -> Result<Self, Failure> {
-        let descriptors = Descriptors::raise();
-        let room = share::room_of_one(descriptors.soft, count);
-        let connections_max = config.connections_max.map(|max| max.div_ceil(count as usize));
-        if let Some(max) = connections_max.filter(|max| *max > room) {
-            return Err(Failure::new(format!(
-                "{} connections are {max} for each of {count} workers, and each has room for {room} (it may open {} \
-                 files): --workers auto takes as many as it needs, or lower --connections-max to {}",
-                config.connections_max.unwrap_or(0),
-                descriptors.soft,
-                room.saturating_mul(count as usize),
-            )));
-        }
-        let (mut kept, mut unix, mut shown) = (Vec::new(), Vec::new(), Vec::new());
-        let mut keep = |flag: &str, addresses: &[Address]| -> Result<Vec<String>, Failure> {
-            let mut bound = Vec::new();
-            for address in addresses {
-                match address {
-                    Address::Unix(_) => unix.push(address.to_string()),
-                    Address::Tcp(wanted) => {
-                        let (socket, at) = socket::keep_port(*wanted)
-                            .map_err(|error| Failure::new(cannot_listen(flag, address, &error)))?;
-                        kept.push(socket);
-                        bound.push(at.to_string());
-                    }
-                }
-            }
-            Ok(bound)
-        };
-        let listen = keep("--listen", &config.listen)?;
-        let tls = config.tls.as_ref();
-        let tls_listen = keep("--tls-listen", tls.map_or(&[], |tls| &tls.listen[..]))?;
-        shown.extend(listen.iter().cloned());
-        shown.extend(unix.iter().cloned());
-        shown.extend(tls_listen.iter().map(|address| format!("wss://{address}")));
-        let made_up = tls.map(MadeUp::for_all).transpose().map_err(Failure::new)?.flatten();
-        let secret = tls.map(|_| TicketSecret::draw()).transpose().map_err(Failure::new)?;
-        let directory = Directory::make()?;
-        let self_signed =
-            made_up.as_ref().map(|made_up| format!("; self-signed, SHA-256 {}", made_up.fingerprint()));
-        let summary = format!(
-            "stentor {} listening on {} ({count} workers, connections {}, descriptors {} of {} each{})",
-            env!("CARGO_PKG_VERSION"),
-            shown.join(", "),
-            config.connections_max.unwrap_or(room.saturating_mul(count as usize)),
-            descriptors.soft,
-            descriptors.hard,
-            self_signed.unwrap_or_default(),
-        );
-        let orders = Orders {
-            index: 0,
-            count,
-            directory: directory.0.clone(),
-            supervisor: std::process::id(),
-            restarts: 0,
-            listen,
-            tls_listen,
-            connections_max: Some(connections_max.unwrap_or(room)),
-            tickets: secret.as_ref().map(Orders::encode_secret),
-            certificate: made_up.as_ref().map(Orders::encode_certificate),
-        };
-        let drain = Duration::from_nanos(config.drain);
-        Ok(Self { orders, unix, _kept: kept, _directory: directory, summary, drain })
-    }
-
-    /// What worker `index` is told when it has fallen `restarts` times.
-    fn orders(&self, index: u32, restarts: u64) -> Orders {
-        let mut orders = Orders { index, restarts, ..self.orders.clone() };
-        if index == 0 {
-            orders.listen.extend(self.unix.iter().cloned());
-        }
-        orders
-    }
-}
-
-/// The private directory in which the workers' sockets for each other lie.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Result<Self, Failure> {
-        let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-        let mut last = String::new();
-        for base in runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]) {
-            let path = base.join(format!("stentor-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-            match DirBuilder::new().mode(0o700).create(&path) {
-                // The address of a Unix socket has 108 bytes.
-                Ok(()) if path.as_os_str().len() < 96 => return Ok(Self(path)),
-                Ok(()) => {
-                    let _ = std::fs::remove_dir(&path);
-                    last = format!("{}: the path is too long for a Unix socket", path.display());
-                }
-                Err(error) => last = format!("{}: {error}", path.display()),
-            }
-        }
-        Err(Failure::new(format!("no private directory for the workers' sockets (set TMPDIR): {last}")))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// How far a worker has come.
@@ -250,7 +128,7 @@ impl<C: Fn() -> io::Result<Command>> Supervisor<C> {
             again_at: None,
             restarts: 0,
         };
-        let workers = (0..plan.orders.count).map(worker).collect();
+        let workers = (0..plan.count()).map(worker).collect();
         let (is_up, is_forced, fell_first) = (false, false, false);
         Ok(Self {
             plan,

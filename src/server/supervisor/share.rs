@@ -29,7 +29,7 @@ impl Workers {
             Self::Count(count) => count.get(),
             Self::Auto => {
                 let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-                auto(connections_max, room_of_one(Descriptors::raise().soft, WORKERS_MAX), cores)
+                auto(connections_max, Descriptors::raise().soft, cores)
             }
         }
     }
@@ -41,9 +41,9 @@ pub(super) fn room_of_one(descriptors: u64, count: u32) -> usize {
     usize::try_from(room).unwrap_or(usize::MAX)
 }
 
-fn auto(connections_max: Option<usize>, room: usize, cores: u32) -> u32 {
+fn auto(connections_max: Option<usize>, descriptors: u64, cores: u32) -> u32 {
     let Some(wanted) = connections_max else { return cores.clamp(1, WORKERS_MAX) };
-    let fits = |count: &u32| needed_of_one(wanted, *count) <= room;
+    let fits = |count: &u32| needed_of_one(wanted, *count) <= room_of_one(descriptors, *count);
     (1..=WORKERS_MAX).find(fits).unwrap_or(WORKERS_MAX)
 }
 
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn as_many_workers_as_descriptors_ask_for() {
-        let room = room_of_one(20_000, 3);
+        let room = 20_000;
         assert_eq!(auto(Some(1_000), room, 2), 1);
         assert_eq!(auto(Some(19_900), room, 2), 1);
         assert_eq!(auto(Some(39_000), room, 2), 2, "39 000 / 2 and six times its root");

@@ -5,6 +5,7 @@
 //!
 //! Invariant: whatever is cut by the network is put together before it is judged.
 
+use super::super::account::Account;
 use super::super::book::Book;
 use super::super::tally::Fault;
 use super::wrong::HEADS;
@@ -42,8 +43,7 @@ impl Peer {
     /// The server has ended its side.
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
-        // Who is closed for being slow has two seconds to read as far as the close frame; the book has judged the reason.
-        let was_slow = account.closed == Some(Departure::SlowConsumer);
+        let was_slow = is_too_slow(account);
         let is_honest = account.may_expect_all() && !was_slow && !book.is_stopping;
         let facts = account.facts;
         let is_listening = !facts.is_deaf && !facts.is_thin && !facts.reset && facts.vanished.is_none();
@@ -94,9 +94,9 @@ impl Peer {
     pub fn hear_reset(&mut self, book: &mut Book) {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         let account = &book.accounts[self.number];
-        let was_slow = account.closed == Some(Departure::SlowConsumer);
+        let (was_slow, why) = (is_too_slow(account), account.closed);
         if was == Stage::Talking && account.is_well() && !was_slow && !book.is_stopping {
-            book.fail("close", format!("peer {} was reset without a close frame", self.number));
+            book.fail("close", format!("peer {} was reset without a close frame ({why:?})", self.number));
         }
         self.ended = true;
         book.accounts[self.number].facts.ended = true;
@@ -250,4 +250,11 @@ impl Peer {
         }
         Some(len)
     }
+}
+
+/// Whether it was let go before it had read as far as the close frame because it reads so slowly: two seconds are all it has
+/// for that, whatever waits before it. The book has judged whether there was a reason to close it.
+fn is_too_slow(account: &Account) -> bool {
+    let had_too_little_time = account.facts.is_thin && account.closed == Some(Departure::CloseTimeout);
+    had_too_little_time || account.closed == Some(Departure::SlowConsumer)
 }
