@@ -68,7 +68,7 @@ impl Hub {
     /// From now on there are other workers to tell.
     pub fn open_abroad(&mut self) {
         self.abroad.open();
-        self.topics.watch();
+        self.topics.changes.watch();
     }
 
     /// Publishes a message to all who are in `topic` now, but not to `except`, and has the other workers do the same.
@@ -144,7 +144,7 @@ impl Hub {
             || self.topics.is_busy()
             || !self.outbox.is_empty()
             || !self.abroad.is_empty()
-            || self.topics.has_changed()
+            || self.topics.changes.are_there()
     }
 
     /// Deliveries that no subscriber has been visited for, counted by hand.

@@ -50,7 +50,7 @@ pub struct Topics {
     /// Topics with publications that wait or are under way, in the order they got them.
     busy: VecDeque<TopicId>,
     waiting_bytes: usize,
-    changes: Changes,
+    pub(super) changes: Changes,
 }
 
 /// One topic.
@@ -103,24 +103,14 @@ impl Topics {
         self.topics.get(topic.0 as usize).map_or("", |topic| &topic.name)
     }
 
-    /// From now on [`changed`](Self::changed) tells.
-    pub fn watch(&mut self) {
-        self.changes.watch();
-    }
-
-    /// Whether somebody has joined or left since [`changed`](Self::changed) was last called.
-    #[must_use]
-    pub fn has_changed(&self) -> bool {
-        self.changes.are_there()
-    }
-
     /// The topics that somebody has joined or left since the last call, with how many are in each now.
     pub fn changed(&mut self) -> Vec<(Box<str>, u32)> {
-        let names = self.changes.take().into_iter();
-        names
-            .map(|name| (self.find(&name).map_or(0, |topic| self.subscribers(topic)), name))
-            .map(swap)
-            .collect()
+        let mut changed = Vec::new();
+        for name in self.changes.take() {
+            let count = self.find(&name).map_or(0, |topic| self.subscribers(topic));
+            changed.push((name, count));
+        }
+        changed
     }
 
     /// How many are in `topic`.
@@ -406,10 +396,6 @@ impl Memberships {
             one.position = position;
         }
     }
-}
-
-fn swap<A, B>((a, b): (A, B)) -> (B, A) {
-    (b, a)
 }
 
 #[cfg(test)]

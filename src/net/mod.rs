@@ -12,12 +12,14 @@
 
 pub mod file;
 pub mod identity;
+mod introduction;
 pub mod limits;
 mod netstat;
 pub mod os;
 pub mod proxy;
 pub mod signals;
 pub mod socket;
+mod stream;
 mod switchboard;
 pub mod tickets;
 pub mod tls;

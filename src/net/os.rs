@@ -9,19 +9,21 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::time::Duration;
 
-use mio::net::{TcpStream, UnixStream};
+use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::identity::Identity;
+use super::introduction::Introduction;
 use super::netstat;
-use super::proxy::{Claim, Proxies, ProxyHeader};
+use super::proxy::Proxies;
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, listen_tcp, listen_unix};
+pub use super::stream::OsSocket;
 use super::switchboard::Switchboard;
 use super::tls::{Budget, SCRATCH_BYTES, TlsSocket};
 use super::{Net, Peer, Ready};
@@ -53,7 +55,7 @@ pub struct OsNet {
     /// Who must tell for whom it speaks.
     proxies: Proxies,
     /// Connections of proxies, by descriptor.
-    introductions: HashMap<RawFd, Introduction>,
+    pub(super) introductions: HashMap<RawFd, Introduction>,
     identity: Option<Identity>,
     /// Where records are read to; empty without TLS.
     scratch: Vec<u8>,
@@ -61,25 +63,8 @@ pub struct OsNet {
     budget: Budget,
 }
 
-/// How far a proxy has come in saying for whom it speaks.
-enum Introduction {
-    Arriving(Box<ProxyHeader>),
-    Made(Peer),
-}
-
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
 pub const UNIX_MODE: u32 = 0o600;
-
-/// A connected socket of any kind, sixteen bytes (a connection is no larger for it).
-#[derive(Debug)]
-pub enum OsSocket {
-    /// TCP over IPv4 or IPv6.
-    Tcp(TcpStream),
-    /// A Unix stream socket.
-    Unix(UnixStream),
-    /// TLS over TCP.
-    Tls(Box<TlsSocket>),
-}
 
 impl OsNet {
     /// A poller without listeners.
@@ -194,53 +179,6 @@ impl OsNet {
     pub fn watch_signals(&mut self) -> io::Result<()> {
         self.signals = Some(SignalSource::new(self.poll.registry(), Token(TOKEN_SIGNAL as usize))?);
         Ok(())
-    }
-}
-
-impl OsNet {
-    /// Reads what a proxy says first. Returns false if it ended the stream instead of saying it all.
-    fn is_introduced(&mut self, socket: &mut OsSocket) -> io::Result<bool> {
-        let Some(introduction) = self.introductions.get_mut(&socket.descriptor()) else { return Ok(true) };
-        let Introduction::Arriving(header) = introduction else { return Ok(true) };
-        loop {
-            // From the stream itself, also where TLS is to follow.
-            let n = match socket {
-                OsSocket::Tcp(stream) => stream.read(header.room())?,
-                OsSocket::Unix(stream) => stream.read(header.room())?,
-                OsSocket::Tls(tls) => tls.stream().read(header.room())?,
-            };
-            if n == 0 {
-                return Ok(false);
-            }
-            let claim = header.fill(n).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
-            let peer = match claim {
-                None => continue,
-                Some(Claim::Client(address)) => Peer::Ip(address),
-                Some(Claim::LocalClient) => Peer::Local,
-                Some(Claim::Itself) => socket.peer(),
-            };
-            *introduction = Introduction::Made(peer);
-            return Ok(true);
-        }
-    }
-}
-
-impl OsSocket {
-    fn descriptor(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
-            Self::Tls(tls) => tls.stream().as_raw_fd(),
-        }
-    }
-
-    /// Who is at the other end of the stream itself.
-    fn peer(&self) -> Peer {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
-            Self::Unix(_) => Peer::Local,
-            Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
-        }
     }
 }
 

@@ -65,8 +65,8 @@ mod tests {
         let room = 20_000;
         assert_eq!(auto(Some(1_000), room, 2), 1);
         assert_eq!(auto(Some(19_900), room, 2), 1);
-        assert_eq!(auto(Some(39_000), room, 2), 2, "39 000 / 2 and six times its root");
-        assert_eq!(auto(Some(39_900), room, 2), 3, "two could hold them, but not as the kernel deals them");
+        assert_eq!(auto(Some(38_000), room, 2), 2, "19 000 and six times its root");
+        assert_eq!(auto(Some(39_000), room, 2), 3, "two could hold them, but not as the kernel deals them");
         assert_eq!(auto(Some(50_000), room, 2), 3);
         assert_eq!(auto(Some(1_000_000), 1 << 21, 2), 1);
         assert_eq!((auto(None, room, 1), auto(None, room, 8)), (1, 8));

@@ -1,0 +1,40 @@
+//! A connected socket of any kind, as one type of sixteen bytes.
+//!
+//! Invariant: a connection is no larger for the kinds there are; what is large is boxed.
+
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use mio::net::{TcpStream, UnixStream};
+
+use super::Peer;
+use super::tls::TlsSocket;
+
+/// A connected socket of any kind.
+#[derive(Debug)]
+pub enum OsSocket {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsSocket>),
+}
+
+impl OsSocket {
+    pub(super) fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(tls) => tls.stream().as_raw_fd(),
+        }
+    }
+
+    /// Who is at the other end of the stream itself.
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
+            Self::Unix(_) => Peer::Local,
+            Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
+        }
+    }
+}
