@@ -14,7 +14,7 @@
 //! | 5 | [`server`] | The worker: connections, the phases of the turn, HTTP routes, metrics. |
 //! | 6 | [`sim`] | The simulated network, clock, peers, faults and oracles. |
 //!
-//! Start reading at `server/worker.rs`: the whole server is one function of six named phases.
+//! Start reading at `server/worker.rs`: the whole server is one function of seven named phases.
 
 pub mod base;
 pub mod http;

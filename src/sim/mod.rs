@@ -11,7 +11,7 @@
 //!
 //! Reading order: [`net`] is the world as the server sees it, [`outside`] what it is, with [`link`] for one connection;
 //! [`peer`] and [`fault`] are who comes and what goes wrong; [`book`], [`history`] and [`oracle`] say what must be true;
-//! [`trace`] is what happened and [`tally`] how often. [`scenario`] and [`exhaustive`] leave nothing to chance.
+//! [`trace`] is what happened and [`tally`] how often. [`machine`] is several workers and the bus between them. [`scenario`] and [`exhaustive`] leave nothing to chance.
 //!
 //! Invariant: a run follows from its seed; nothing here reads a clock, a file or an environment.
 
@@ -22,6 +22,7 @@ pub mod exhaustive;
 pub mod fault;
 pub mod history;
 pub mod link;
+pub mod machine;
 pub mod net;
 pub mod oracle;
 pub mod outside;

@@ -36,6 +36,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             let Some(link) = bus.links.get_mut(slot) else { continue };
             match link.write(&mut self.net, self.now) {
                 Ok(sent) => bus.counts.sent += sent,
+                // What the sibling had written before is still to be heard, up to the end.
+                Err(Loss::End) => link.is_readable = true,
                 Err(loss) => self.cut(&mut bus, slot, loss),
             }
         }

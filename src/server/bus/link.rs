@@ -135,7 +135,10 @@ impl<K> Link<K> {
                     }
                 }
                 Err(error) if is_temporary(&error) => self.is_blocked = true,
-                Err(_) => return Err(Loss::End),
+                Err(_) => {
+                    self.is_blocked = true;
+                    return Err(Loss::End);
+                }
             }
         }
         if self.stalled_at().is_some_and(|at| at <= now) {
