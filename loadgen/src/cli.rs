@@ -3,10 +3,10 @@
 //! Why apart from the plan: here stands what people may *type*; whether the whole makes sense is decided once, in
 //! [`plan`](crate::plan), so that no later code meets a combination that cannot be.
 //!
-//! Invariants: every flag of the contract is known here, those not built yet too, so that they are refused by name
-//! instead of ignored; every default stands in `--help`.
+//! Invariants: every flag is known here, what is not built yet too, so that it is refused by name instead of
+//! ignored; every default stands in `--help`.
 
-use crate::plan::{Arrival, Fill, Protocol, Publishers, Scenario, Size};
+use crate::plan::{Arrival, Backoff, Fill, Leave, Lengths, Part, Protocol, Scenario, Size};
 use crate::units;
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
@@ -92,7 +92,7 @@ pub struct RunArgs {
     #[arg(value_name = "URL")]
     pub urls: Vec<String>,
 
-    /// What to do: broadcast, echo, idle, connect (churn, storm, slow, chat are not built yet).
+    /// What to do: broadcast, echo, idle, connect, churn, storm, slow (chat is not built yet).
     #[arg(short, long, env = "LOADGEN_SCENARIO", default_value = "broadcast", value_parser = Scenario::parse)]
     pub scenario: Scenario,
     /// Connections over all processes.
@@ -118,8 +118,8 @@ pub struct RunArgs {
     #[arg(long, env = "LOADGEN_THINK", value_parser = units::parse_duration_ns)]
     pub think: Option<u64>,
     /// How many clients publish in a broadcast: a count or a share such as 10% [default: 1].
-    #[arg(long, env = "LOADGEN_PUBLISHERS", value_parser = Publishers::parse)]
-    pub publishers: Option<Publishers>,
+    #[arg(long, env = "LOADGEN_PUBLISHERS", value_parser = Part::parse)]
+    pub publishers: Option<Part>,
 
     /// Payload bytes: a number or uniform:64..1k.
     #[arg(long, env = "LOADGEN_SIZE", default_value = "128", value_parser = Size::parse)]
@@ -179,6 +179,28 @@ pub struct RunArgs {
     #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "raw", value_parser = Protocol::parse)]
     pub protocol: Protocol,
 
+    /// Churn: how long a session lasts, exp:MEAN, uniform:A..B or const:A [default: exp:20m, 5 % leave in a minute].
+    #[arg(long, env = "LOADGEN_SESSION", value_parser = Lengths::parse)]
+    pub session: Option<Lengths>,
+    /// Churn: how sessions end, close (a close frame), fin, reset or mixed (in turn) [default: mixed].
+    #[arg(long, env = "LOADGEN_LEAVE", value_parser = Leave::parse)]
+    pub leave: Option<Leave>,
+    /// Storm: how many clients are reset at once, a count or a share of those that do not publish [default: 50%].
+    #[arg(long, env = "LOADGEN_STORM", value_parser = Part::parse)]
+    pub storm: Option<Part>,
+    /// Storm: when, from the beginning of the measured phase [default: a third of it].
+    #[arg(long, env = "LOADGEN_STORM_AT", value_parser = units::parse_duration_ns)]
+    pub storm_at: Option<u64>,
+    /// How who is gone comes back: none, const:A, exp:A..B; waits are drawn from half to the whole [default: exp:100ms..10s].
+    #[arg(long, env = "LOADGEN_BACKOFF", value_parser = Backoff::parse)]
+    pub backoff: Option<Backoff>,
+    /// Slow: how many clients read slowly, a count or a share of those that do not publish [default: 10%].
+    #[arg(long, env = "LOADGEN_SLOW", value_parser = Part::parse)]
+    pub slow: Option<Part>,
+    /// Slow: bytes that each of them reads in a second; 0: none at all [default: 1ki].
+    #[arg(long, env = "LOADGEN_SLOW_RATE", value_parser = units::parse_bytes)]
+    pub slow_rate: Option<u64>,
+
     /// Process to sample once a second: CPU, memory.
     #[arg(long, env = "LOADGEN_SERVER_PID")]
     pub server_pid: Option<u32>,
@@ -232,31 +254,6 @@ pub struct RunArgs {
     /// Only the verdict, its reasons and the outputs asked for [default: off].
     #[arg(short, long, env = "LOADGEN_QUIET")]
     pub quiet: bool,
-
-    /// What is refused by name.
-    #[command(flatten)]
-    pub unbuilt: UnbuiltFlags,
-}
-
-/// Flags of the contract that later versions build; the plan refuses them by name.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Not built yet (refused)")]
-pub struct UnbuiltFlags {
-    /// Length of a session (churn).
-    #[arg(long)]
-    pub session: Option<String>,
-    /// Share of the clients that drops at once (storm).
-    #[arg(long)]
-    pub storm: Option<String>,
-    /// How dropped clients come back (storm).
-    #[arg(long)]
-    pub backoff: Option<String>,
-    /// Share of the clients that reads slowly (slow).
-    #[arg(long)]
-    pub slow: Option<String>,
-    /// How slowly they read (slow).
-    #[arg(long)]
-    pub slow_rate: Option<String>,
 }
 
 /// A number, or what fits.
@@ -333,9 +330,8 @@ mod tests {
         ];
         for arg in Cli::command().get_arguments() {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            let heading = arg.get_help_heading().unwrap_or_default();
             let said = !arg.get_default_values().is_empty() && arg.get_action().takes_values();
-            let known = silent.contains(&arg.get_id().as_str()) || heading.starts_with("Not built");
+            let known = silent.contains(&arg.get_id().as_str());
             assert!(
                 said || known || help.contains("[default"),
                 "--{} does not say its default",

@@ -8,17 +8,20 @@
 
 use crate::cli::{Auto, RunArgs, Sources};
 use crate::{report, units};
-use decide::{header, positive, u32_within, within};
+use decide::{header, positive, u32_within};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 mod decide;
+mod motion;
+mod moving;
 mod target;
 mod words;
 
+pub use motion::{Backoff, Leave, Lengths, Motion, SLOW_PHASES};
 pub use target::Target;
-pub use words::{Arrival, Fill, Protocol, Publishers, Scenario, Size};
+pub use words::{Arrival, Fill, Part, Protocol, Scenario, Size};
 
 /// Most clients of one run: their numbers must fit comfortably into the marker's publisher field.
 pub const CLIENTS_MAX: u64 = 1 << 24;
@@ -121,6 +124,10 @@ pub struct Plan {
     pub cacert: Option<PathBuf>,
     /// permessage-deflate is offered.
     pub deflate: bool,
+    /// What clients do beside hearing.
+    pub motion: Motion,
+    /// How clients come back.
+    pub backoff: Backoff,
     /// The run's number in its markers.
     pub run_id: u32,
     /// What schedule, sizes and payloads are drawn from.
@@ -151,6 +158,7 @@ impl Plan {
         let clients = u32_within("--clients", args.clients, 1, CLIENTS_MAX)?;
         let publishers = decide::publishers(args, clients)?;
         let model = decide::model(args, publishers)?;
+        let motion = moving::decide(args, clients, publishers)?;
         decide::check_payload(args, model)?;
         decide::check_phases(args)?;
         decide::check_outputs(args)?;
@@ -175,12 +183,7 @@ impl Plan {
             drain_ns: args.drain,
             ramp_per_s: positive("--ramp", args.ramp)?,
             max_connecting: u32_within("--max-connecting", args.max_connecting, 1, CLIENTS_MAX)?,
-            connect_timeout_ns: within(
-                "--connect-timeout",
-                args.connect_timeout,
-                1_000_000,
-                3_600 * units::NS_PER_S,
-            )?,
+            connect_timeout_ns: decide::connect_timeout(args)?,
             sources: sources(&args.source),
             sources_auto: args.source == Sources::Auto,
             procs,
@@ -193,6 +196,8 @@ impl Plan {
             tls_insecure: args.tls_insecure,
             cacert: args.cacert.clone(),
             deflate: args.deflate,
+            motion,
+            backoff: args.backoff.unwrap_or_default(),
             run_id: fastrand::u32(1..),
             seed,
             strict: args.strict,
@@ -215,7 +220,7 @@ impl Plan {
 
     /// Whether every client hears every publisher.
     pub fn is_broadcast(&self) -> bool {
-        self.scenario == Scenario::Broadcast
+        self.scenario.is_broadcast()
     }
 
     /// Whether messages are sent at all.
@@ -243,6 +248,7 @@ impl Plan {
             Model::Closed { inflight, think_ns } => (true, u64::from(inflight), think_ns),
             Model::Silent | Model::Open { .. } => (false, 0, 0),
         };
+        let moves = self.motion.to_report(self.backoff);
         report::Plan {
             scenario: self.scenario.to_string(),
             urls: self.targets.iter().map(ToString::to_string).collect(),
@@ -276,6 +282,7 @@ impl Plan {
             cacert: self.cacert.as_ref().map(|path| path.display().to_string()),
             strict: self.strict,
             thresholds: self.thresholds.clone(),
+            ..moves
         }
     }
 }
@@ -328,7 +335,7 @@ mod tests {
             ("--closed -r 5", "--closed has no rate"),
             ("--inflight 4", "belong to --closed"),
             ("-s idle -r 5", "sends nothing"),
-            ("-s echo --publishers 3", "--publishers is for broadcast"),
+            ("-s echo --publishers 3", "--publishers is for broadcasts"),
             ("-c 5 --publishers 6", "--publishers must be"),
             ("-c 50k --publishers 50k", "would work"),
             ("-c 2 --procs 3", "more than 2 clients"),
@@ -344,6 +351,16 @@ mod tests {
             ("--cacert x.pem --tls-insecure wss://x/", "give one of them"),
             ("wss://a..b/", "no name that a certificate can hold"),
             ("http://localhost/", "ws://"),
+            ("--session exp:9s", "--session is for churn"),
+            ("-s storm --slow 10%", "--slow is for slow"),
+            ("-s churn --closed", "--closed"),
+            ("-s churn --session exp:1ms", "at least"),
+            ("-s churn --session uniform:9s..3s", "backwards"),
+            ("-s storm -c 10 --storm 10", "at most 9"),
+            ("-s storm --storm-at 31s", "--storm-at"),
+            ("-s slow --slow-rate 1gi", "--slow-rate"),
+            ("-s slow -d 7s", "8s would work"),
+            ("--backoff exp:1s", "exp:100ms..10s"),
             ("--threshold nonsense", "nonsense"),
             ("--threshold abort:lost==0", "only when the run is over"),
             ("--json - --csv -", "one output"),
@@ -356,14 +373,7 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let cases = [
-            ("-s churn", "churn"),
-            ("-s storm", "storm"),
-            ("-s slow", "slow"),
-            ("-s chat", "chat"),
-            ("--protocol socketio", "socketio"),
-            ("--slow-rate 5", "--slow-rate"),
-        ];
+        let cases = [("-s chat", "chat"), ("--protocol socketio", "socketio")];
         for (line, name) in cases {
             let error = plan(line).expect_err(line);
             assert!(error.contains(name) && error.contains("not built yet"), "`{line}` gave `{error}`");

@@ -7,6 +7,7 @@
 
 mod assemble;
 mod conduct;
+mod moved;
 mod watch;
 
 use crate::cli::RunArgs;

@@ -8,6 +8,7 @@
 //! as the JSON has them.
 
 mod key;
+mod moving;
 
 pub use key::{abort_key_names, key_names};
 
@@ -195,7 +196,7 @@ impl Operator {
 
 #[cfg(test)]
 mod tests {
-    use super::key::{EARLY, FANOUT_POINTS, LATENCY_BLOCKS, LATENCY_STATS, SCALARS, SPREAD_STATS};
+    use super::key::{EARLY, FANOUT_POINTS, LATENCY_BLOCKS, LATENCY_STATS, SPREAD_STATS, scalars};
     use super::*;
     use crate::report::verdict::tests::clean;
 
@@ -227,6 +228,19 @@ mod tests {
         assert_eq!((outcome.measured, outcome.passed), (None, false));
         assert!(!passes("fanout.last.p99<1h", &clean()));
         assert!(!passes("service.p99<1h", &clean()));
+    }
+
+    #[test]
+    fn the_scenarios_have_keys_and_other_scenarios_fail_them() {
+        let mut report = clean();
+        assert!(!passes("churn.lost==0", &report) && !passes("storm.back_p95<10s", &report));
+        report.churn = Some(crate::report::Churn::default());
+        report.storm = Some(crate::report::Storm { back_p95_ns: Some(7), ..Default::default() });
+        report.slow = Some(crate::report::Slow { healthy_p99_ratio: Some(1.04), ..Default::default() });
+        assert!(passes("churn.lost==0", &report) && passes("storm.back_p95<10s", &report));
+        assert!(!passes("storm.back_all<10s", &report), "it was not reached");
+        assert!(passes("slow.healthy_p99_ratio<1.05", &report));
+        assert!(!passes("slow.healthy_p99_ratio<103%", &report));
     }
 
     #[test]
@@ -293,7 +307,7 @@ mod tests {
 
     #[test]
     fn every_listed_key_parses() {
-        for scalar in &SCALARS {
+        for scalar in scalars() {
             let value = if scalar.unit == Unit::Ns { "1ms" } else { "1" };
             Threshold::parse(&format!("{}<{value}", scalar.name)).expect("listed");
         }

@@ -158,7 +158,7 @@ fn an_output_that_cannot_be_written_is_known_before_the_run() {
 fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
     for (line, part) in [
         ("--closed -r 5", "--closed has no rate"),
-        ("-s storm", "storm"),
+        ("-s chat", "chat"),
         ("sweep --anything", "sweep"),
         ("--protocol socketio", "socketio"),
         ("wss://a..b/", "certificate"),

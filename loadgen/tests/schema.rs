@@ -7,7 +7,8 @@
 
 use jsonschema::Validator;
 use loadgen::report::{
-    Cost, Fanout, Reason, Report, SCHEMA, SeriesRow, Server, Thread, ThresholdOutcome, verdict,
+    Churn, Cost, Fanout, Reason, Report, SCHEMA, SeriesRow, Server, Slow, Storm, Thread, ThresholdOutcome,
+    verdict,
 };
 use serde_json::Value;
 
@@ -31,6 +32,9 @@ fn full() -> Report {
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         fanout: Some(Fanout::default()),
+        churn: Some(Churn::default()),
+        storm: Some(Storm { back_p50_ns: Some(1), p99_ratio: Some(1.5), ..Storm::default() }),
+        slow: Some(Slow::default()),
         cost: Some(Cost { us_per_delivery: Some(2.5), ..Cost::default() }),
         server: Some(Server { pid: Some(7), ..Server::default() }),
         thresholds: vec![ThresholdOutcome::default()],
@@ -50,7 +54,8 @@ fn full() -> Report {
 #[test]
 fn every_report_validates() {
     assert_eq!(complaints_of(&full()), [""; 0]);
-    let bare = Report { fanout: None, cost: None, server: None, ..full() };
+    let bare =
+        Report { fanout: None, churn: None, storm: None, slow: None, cost: None, server: None, ..full() };
     assert_eq!(complaints_of(&bare), [""; 0]);
 }
 

@@ -29,6 +29,8 @@ pub struct Lent {
     pub encode: Vec<u8>,
     /// Draws masking keys.
     pub rng: fastrand::Rng,
+    /// Bytes that a client may read now, at most, in one read; `None`: everything there is.
+    pub limit: Option<usize>,
     /// Where `--deflate` was asked for.
     pub compression: Option<Compression>,
 }

@@ -7,6 +7,7 @@
 //! Invariants: a client is at most [`CLIENT_BYTES_MAX`] bytes; nothing is written behind an unfinished write; a read
 //! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
 
+mod ending;
 mod lent;
 mod open;
 mod stream;
@@ -23,7 +24,7 @@ use std::io::ErrorKind;
 use stentor::http::{self, HeadScan, Storage};
 use stentor::ws::extension::Agreed;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
-use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, close, encode_masked, frame_len};
+use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, encode_masked, frame_len};
 use system::Unwritten;
 
 /// Bound of a client's own state, in bytes. With 16 bytes of completeness tracking and 4 of sequence it stays below
@@ -184,7 +185,8 @@ impl Client {
         let mut progress = Progress::None;
         loop {
             let Some(stream) = self.stream.as_mut() else { return progress };
-            let got = match stream.read(&mut lent.records, &mut lent.receive) {
+            let room = lent.limit.unwrap_or(lent.receive.len()).min(lent.receive.len());
+            let got = match stream.read(&mut lent.records, &mut lent.receive[..room]) {
                 Ok(0) => return self.gone("the server closed the connection"),
                 Ok(got) => got,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return progress,
@@ -210,7 +212,7 @@ impl Client {
             if let Err(why) = outcome {
                 return self.gone(why);
             }
-            if got < lent.receive.len() && !to_end {
+            if lent.limit.is_some() || got < lent.receive.len() && !to_end {
                 return progress;
             }
         }
@@ -360,35 +362,5 @@ impl Client {
             self.unwritten = None;
         }
         Ok(())
-    }
-
-    /// Begins the closing handshake; the server closes the connection (RFC 6455 §7.1.1), so the port is free at once.
-    pub fn close(&mut self, lent: &mut Lent) {
-        if self.state == State::Open {
-            self.state = State::Closing;
-            self.farewell(CloseCode::NORMAL, lent);
-        }
-    }
-
-    /// Sends a close frame; whether it arrives is no longer our concern.
-    fn farewell(&mut self, code: CloseCode, lent: &mut Lent) {
-        let mut body = Vec::with_capacity(2);
-        close::encode_body(&mut body, code, "");
-        lent.encode.clear();
-        encode_masked(&mut lent.encode, Opcode::Close, &body, lent.rng.u32(..).to_ne_bytes());
-        let _ = self.write(&lent.encode);
-    }
-
-    /// Gives everything back.
-    pub fn drop_connection(&mut self) {
-        self.state = State::Gone;
-        self.stream = None;
-        self.partial = None;
-        self.unwritten = None;
-    }
-
-    fn gone(&mut self, why: impl Into<Reason>) -> Progress {
-        self.drop_connection();
-        Progress::Gone(why.into())
     }
 }

@@ -11,14 +11,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// Begins to connect; writability says when it is done.
+/// Begins to connect; writability says when it is done. `receive_buffer` is what is asked of the kernel, in bytes: set
+/// before connecting, so that the window offered is as small from the first.
 ///
 /// # Errors
 /// No descriptor, no source port, or the system refuses at once.
-pub fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+pub fn open(
+    target: SocketAddr,
+    source: Option<IpAddr>,
+    receive_buffer: Option<usize>,
+) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
     if let Some(source) = source {
         bind_address_no_port(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;

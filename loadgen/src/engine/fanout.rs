@@ -187,6 +187,8 @@ impl Record<'_> {
 /// One message as everybody saw it.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
+    /// Its publisher and sequence, 32 bits each.
+    pub key: u64,
     /// When it was due.
     pub intended_ns: u64,
     /// How many subscribers had it.
@@ -226,7 +228,7 @@ pub fn merge<'a>(shards: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Merged>, 
             let (intended_ns, last_ns, counts) = (word()?, word()?, word()?);
             let (count, points) = ((counts >> 32) as u32, counts as u32);
             let message = messages.entry(key).or_default();
-            message.intended_ns = intended_ns;
+            (message.key, message.intended_ns) = (key, intended_ns);
             message.last_ns = message.last_ns.max(last_ns);
             message.count += count;
             let mut before = 0;

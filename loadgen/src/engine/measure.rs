@@ -7,8 +7,10 @@
 //! first measured one is not taken for a hole. What bears no good marker tells no phase: it counts from the schedule's
 //! first instant on.
 
+use super::assignment::Assignment;
 use super::fanout::{Fanout, Ranks};
-use super::results::{Counts, Times};
+use super::population::{Population, Standing};
+use super::results::{Counts, Moved, Times};
 use super::tracker::{Arrived, Tracker};
 use crate::client::Heard;
 use crate::plan::Plan;
@@ -28,6 +30,10 @@ pub(super) struct Measure {
     /// The end of the measured phase.
     pub(super) end_ns: u64,
     tracker: Tracker,
+    /// One more than the newest sequence that came to this loop, by publisher; empty where nobody moves.
+    next: Vec<u64>,
+    /// Who was there.
+    pub(super) population: Population,
     /// Fan-out rows; broadcast only.
     pub(super) fanout: Option<Fanout>,
     /// The counters.
@@ -46,7 +52,7 @@ pub(super) struct Measure {
 
 impl Measure {
     /// For one loop, of no clients yet.
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, assignment: &Assignment) -> Self {
         Self {
             run_id: plan.run_id,
             publishers: plan.publishers,
@@ -54,6 +60,8 @@ impl Measure {
             start_ns: 0,
             end_ns: 0,
             tracker: Tracker::new(0),
+            next: if plan.motion.is_still() { Vec::new() } else { vec![0; plan.publishers as usize] },
+            population: Population::new(plan, assignment),
             fanout: None,
             counts: Counts::default(),
             second: Times::default(),
@@ -65,7 +73,8 @@ impl Measure {
     }
 
     /// Follows the completeness of so many clients, from the start.
-    pub(super) fn follow(&mut self, plan: &Plan, clients: usize) {
+    pub(super) fn follow(&mut self, plan: &Plan, assignment: &Assignment, clients: usize) {
+        self.population.follow(plan, assignment, clients as u32);
         let pairs = match (plan.sends(), plan.is_broadcast()) {
             (false, _) => 0,
             (true, true) => clients * plan.publishers as usize,
@@ -80,7 +89,9 @@ impl Measure {
         self.end_ns = start_ns + plan.warmup_ns + plan.duration_ns;
         if self.broadcast {
             let budget = POINTS_BUDGET / plan.messages_planned().max(1);
-            let ranks = Ranks::new(subscribers, plan.loops() == 1, u32::try_from(budget).unwrap_or(u32::MAX));
+            // Where clients come and go no rank is known before: note them evenly, as several loops do.
+            let alone = plan.loops() == 1 && plan.motion.is_still();
+            let ranks = Ranks::new(subscribers, alone, u32::try_from(budget).unwrap_or(u32::MAX));
             self.fanout = Some(Fanout::new(ranks, self.publishers));
         }
     }
@@ -97,13 +108,7 @@ impl Measure {
         let marker = match decode(payload) {
             Found::Marker(marker) if marker.run == self.run_id && self.is_for(&marker, global) => marker,
             Found::Marker(_) | Found::Absent => {
-                match gap(payload) {
-                    Some(missed) => {
-                        self.counts.gaps += 1;
-                        self.counts.gaps_missed = self.counts.gaps_missed.saturating_add(missed);
-                    }
-                    None => self.counts.unexpected += 1,
-                }
+                self.note_unmarked(local, payload);
                 return None;
             }
             Found::Corrupt => {
@@ -115,11 +120,58 @@ impl Measure {
         self.received_all_bytes += payload.len() as u64;
         let pair =
             if self.broadcast { local * self.publishers as usize + marker.publisher as usize } else { local };
+        if let Some(next) = self.next.get_mut(marker.publisher as usize) {
+            *next = (*next).max(u64::from(marker.sequence) + 1);
+        }
+        let standing = self.population.standing(local, &marker, heard.now_ns);
+        if standing == Standing::New {
+            // Nothing as old is owed to it; whether it came before in another session does not matter.
+            self.tracker.skip_to(pair, marker.sequence);
+            self.population.moved.newcomer_deliveries += u64::from(marker.flags & Marker::WARM_UP == 0);
+            return None;
+        }
         let arrived = self.tracker.arrive(pair, marker.sequence);
         if marker.flags & Marker::WARM_UP == 0 {
-            self.count(&marker, arrived, global, heard);
+            match standing {
+                Standing::Owed | Standing::New => self.count(&marker, arrived, (local, global), heard),
+                Standing::Leaves => self.count_apart(arrived, |moved| &mut moved.leaver_deliveries),
+                Standing::Slow if arrived == Arrived::Duplicate => self.population.moved.slow_duplicate += 1,
+                Standing::Slow => self.population.moved.slow_received += 1,
+            }
         }
         (arrived != Arrived::Duplicate).then_some(marker)
+    }
+
+    /// A client begins a session in the midst of the run: what this loop knows to have been written is behind it.
+    pub(super) fn forget(&mut self, local: usize) {
+        let publishers = self.publishers as usize;
+        for publisher in 0..publishers {
+            self.tracker.begin(local * publishers + publisher, self.next[publisher]);
+        }
+    }
+
+    /// Counts what came to somebody it was not owed to.
+    fn count_apart(&mut self, arrived: Arrived, count: impl Fn(&mut Moved) -> &mut u64) {
+        match arrived {
+            Arrived::First | Arrived::Reordered => *count(&mut self.population.moved) += 1,
+            Arrived::Duplicate => self.counts.duplicate += 1,
+        }
+    }
+
+    /// A stentor's notice that it left something out, or what nobody of this run sent.
+    fn note_unmarked(&mut self, local: usize, payload: &[u8]) {
+        match gap(payload) {
+            Some(missed) if self.population.is_slow(local) => {
+                let moved = &mut self.population.moved;
+                moved.slow_gaps += 1;
+                moved.slow_missed = moved.slow_missed.saturating_add(missed);
+            }
+            Some(missed) => {
+                self.counts.gaps += 1;
+                self.counts.gaps_missed = self.counts.gaps_missed.saturating_add(missed);
+            }
+            None => self.counts.unexpected += 1,
+        }
     }
 
     /// Whether a client may hear this message at all.
@@ -129,7 +181,7 @@ impl Measure {
 
     /// Counts and times one measured arrival.
     #[inline]
-    fn count(&mut self, marker: &Marker, arrived: Arrived, global: u32, heard: Heard<'_>) {
+    fn count(&mut self, marker: &Marker, arrived: Arrived, (local, global): (usize, u32), heard: Heard<'_>) {
         let Heard { payload, wire_bytes, now_ns } = heard;
         match arrived {
             Arrived::First => {}
@@ -146,6 +198,7 @@ impl Measure {
         self.counts.late += u64::from(now_ns > self.end_ns);
         let delivery_ns = now_ns.saturating_sub(marker.intended_ns);
         self.second.record(delivery_ns);
+        self.population.time(local, marker.intended_ns, delivery_ns);
         self.service.record(delivery_ns.saturating_sub(u64::from(marker.send_lag_ns)));
         if let Some(fanout) = self.fanout.as_mut() {
             fanout.arrive(marker.publisher, marker.sequence, marker.intended_ns, now_ns);

@@ -9,15 +9,19 @@
 
 mod asking;
 pub mod assignment;
+pub mod books;
 pub mod clock;
+mod comings;
 mod connecting;
 pub mod control;
 pub mod fanout;
 mod measure;
+mod population;
 mod publish;
 pub mod results;
 mod seconds;
 mod sending;
+mod slowness;
 mod sockets;
 pub mod tracker;
 
@@ -28,6 +32,7 @@ use crate::units::NS_PER_S;
 use asking::Asking;
 use assignment::Assignment;
 use clock::{Alarm, now_ns, thread_cpu_ns};
+use comings::Comings;
 use connecting::Connecting;
 use control::{Command, Draining, Event};
 use measure::Measure;
@@ -36,6 +41,7 @@ use publish::Publishing;
 use results::{Bytes, LoopResult, Times};
 use seconds::Seconds;
 use sending::ClosedRound;
+use slowness::Slowness;
 use std::io;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
@@ -75,6 +81,8 @@ pub struct Loop<'p> {
     clients: Vec<Client>,
     lent: Lent,
     connecting: Connecting,
+    comings: Comings,
+    slowness: Slowness,
     publishing: Publishing,
     measure: Measure,
     round: ClosedRound,
@@ -96,8 +104,13 @@ pub struct Loop<'p> {
     memory: OwnMemory,
 }
 
-/// What one client costs us beside the kernel: itself, its completeness for one publisher, its next sequence.
-pub const CLIENT_STATE_BYTES: usize = size_of::<Client>() + tracker::PAIR_BYTES + size_of::<u32>();
+/// What one client costs us beside the kernel: itself, its completeness for one publisher, its next sequence; where it
+/// comes and goes, its session and its place in the queue.
+pub const CLIENT_STATE_BYTES: usize = size_of::<Client>()
+    + tracker::PAIR_BYTES
+    + size_of::<u32>()
+    + population::SESSION_BYTES
+    + comings::DUE_BYTES;
 const _: () = assert!(CLIENT_STATE_BYTES <= 128, "what the tool allows itself");
 
 /// CPU time at the ends of the measured phase.
@@ -135,10 +148,13 @@ impl<'p> Loop<'p> {
                 encode: Vec::with_capacity(encode_bytes),
                 rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
                 compression: plan.deflate.then(Compression::default),
+                limit: None,
             },
             connecting: Connecting::new(plan, &assignment, now_ns()),
+            comings: Comings::new(plan, &assignment),
+            slowness: Slowness::default(),
             publishing: Publishing::new(plan, &assignment),
-            measure: Measure::new(plan),
+            measure: Measure::new(plan, &assignment),
             round: ClosedRound::default(),
             connected: 0,
             handshake: Times::default(),
@@ -160,7 +176,7 @@ impl<'p> Loop<'p> {
         // What is the same for one client and for a million is not the clients' cost; what follows is.
         new.anon_before_bytes = OwnMemory::now().anon_bytes;
         new.clients.resize_with(assignment.clients(plan.clients) as usize, Client::default);
-        new.measure.follow(plan, new.clients.len());
+        new.measure.follow(plan, &assignment, new.clients.len());
         Ok(new)
     }
 
@@ -185,6 +201,8 @@ impl<'p> Loop<'p> {
         self.dispatch();
         self.connect();
         self.publish();
+        self.move_clients();
+        self.read_slowly();
         let now_ns = now_ns();
         self.watch(now_ns);
         let lag_ns = now_ns - self.woke_ns;
@@ -237,10 +255,12 @@ impl<'p> Loop<'p> {
                 let until_ns = self.measure.end_ns.min(self.measure.start_ns + self.plan.warmup_ns);
                 let edge_ns = if self.cpu.begin.is_none() { until_ns } else { self.measure.end_ns };
                 let grace_ns = self.round.grace_ns().max(self.woke_ns + NS_PER_S / 100);
-                self.publishing.next_due_ns().min(edge_ns).min(grace_ns)
+                self.publishing.next_due_ns().min(edge_ns).min(grace_ns).min(self.next_move_ns())
             }
             // A loop that is behind its schedule still has messages that are due.
-            Phase::Draining => self.publishing.next_due_ns().min(self.next_drain_report_ns),
+            Phase::Draining => {
+                self.publishing.next_due_ns().min(self.next_drain_report_ns).min(self.next_move_ns())
+            }
             Phase::Closing { until_ns } => until_ns,
         };
         second_ns.min(phase_ns)
@@ -263,6 +283,7 @@ impl<'p> Loop<'p> {
         self.round.subscribers = self.connected as u32;
         self.measure.begin(self.plan, self.connected as u32, start_ns);
         self.publishing.begin(self.plan, start_ns);
+        self.begin_moving();
     }
 
     fn finish(&mut self) {
@@ -366,6 +387,7 @@ impl<'p> Loop<'p> {
             loop_lag: self.loop_lag,
             receive_lag: self.receive_lag,
             fanout: Bytes(fanout),
+            moved: self.measure.population.into_moved(),
             cpu_ns,
             measured_ns,
             ended_ns,

@@ -5,6 +5,8 @@
 //!
 //! Invariants: merging is addition, minimum or maximum: its order does not matter.
 
+pub use super::books::Moved;
+use super::books::note_reason;
 use crate::report::{DECLINED, new_histogram};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -148,8 +150,7 @@ pub struct Counts {
 impl Counts {
     /// Notes why a connection failed; texts beyond the hundredth kind count together.
     pub fn note_failure(&mut self, why: &str) {
-        let why = if self.failures.len() < 100 || self.failures.contains_key(why) { why } else { "other" };
-        *self.failures.entry(why.to_owned()).or_default() += 1;
+        note_reason(&mut self.failures, why);
     }
 
     /// Notes what a server answered to the offer of compression; the texts are ours, so they are few.
@@ -223,6 +224,8 @@ pub struct LoopResult {
     pub receive_lag: Times,
     /// Records of [`fanout`](super::fanout).
     pub fanout: Bytes,
+    /// What is known of clients that moved.
+    pub moved: Moved,
     /// CPU time of the thread in the measured phase, in nanoseconds.
     pub cpu_ns: u64,
     /// How long that phase was, in nanoseconds.

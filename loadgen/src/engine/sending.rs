@@ -102,6 +102,7 @@ impl Loop<'_> {
         if let Some(fanout) = self.measure.fanout.as_mut() {
             fanout.sent(marker.publisher, marker.sequence, marker.intended_ns);
         }
+        self.measure.population.note_write(marker);
     }
 
     /// Closed broadcasts to a server that leaves senders out: lets the first round end.

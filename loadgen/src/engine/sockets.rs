@@ -6,7 +6,7 @@
 //! Invariants: each client is counted connected or failed exactly once; `connected` is the number of open clients.
 
 use super::clock::now_ns;
-use super::{ALARM, Loop, Phase, WAKER};
+use super::{ALARM, Loop, Phase, WAKER, slowness};
 use crate::client::{self, Progress, State};
 use crate::plan::{Model, Scenario};
 use mio::{Events, Interest, Token};
@@ -25,7 +25,10 @@ impl Loop<'_> {
                 ALARM | WAKER => {}
                 Token(local) => {
                     let ended = event.is_read_closed() || event.is_error();
-                    self.ready(local, event.is_readable() || ended, event.is_writable() || ended, ended);
+                    // A slow client's socket is read when its time comes, unless it is broken.
+                    let readable =
+                        if self.is_held(local) { event.is_error() } else { event.is_readable() || ended };
+                    self.ready(local, readable, event.is_writable() || ended, ended);
                 }
             }
         }
@@ -54,7 +57,7 @@ impl Loop<'_> {
     }
 
     /// Reads a client dry; then sends what has come due meanwhile, so that a burst does not delay the schedule.
-    fn read(&mut self, local: usize, ended: bool) {
+    pub(super) fn read(&mut self, local: usize, ended: bool) {
         let global = self.assignment.global(local as u32);
         let client = &mut self.clients[local];
         let before = client.state();
@@ -96,6 +99,13 @@ impl Loop<'_> {
 
     /// A handshake is complete.
     fn opened(&mut self, local: usize, now_ns: u64) {
+        if self.is_moving() {
+            self.returned(local, now_ns);
+            if matches!(self.phase, Phase::Closing { .. }) {
+                self.clients[local].close(&mut self.lent);
+            }
+            return;
+        }
         let client = &mut self.clients[local];
         self.handshake.record(now_ns.saturating_sub(client.started_ns));
         self.connected += 1;
@@ -124,6 +134,9 @@ impl Loop<'_> {
     /// A connection that stood at `before` is gone.
     fn lost(&mut self, local: usize, before: State, why: &str) {
         debug_assert_eq!(self.clients[local].state(), State::Gone, "it was dropped by who noticed");
+        if self.is_moving() {
+            return self.parted(local, before, why);
+        }
         match before {
             State::New | State::Connecting | State::Handshaking => {
                 self.connecting.settle();
@@ -164,11 +177,13 @@ impl Loop<'_> {
         }
     }
 
-    fn open(&mut self, local: u32) -> std::io::Result<()> {
+    pub(super) fn open(&mut self, local: u32) -> std::io::Result<()> {
         let address = self.asking.target(local).address;
         let address = address.ok_or_else(|| std::io::Error::other("the target was not resolved"))?;
         let started_ns = now_ns();
-        let stream = client::open(address, self.asking.source(local))?;
+        let is_slow = self.measure.population.is_slow(local as usize);
+        let receive_buffer = is_slow.then_some(slowness::BUFFER_BYTES);
+        let stream = client::open(address, self.asking.source(local), receive_buffer)?;
         let mut stream = self.asking.clothe(local, stream)?;
         // Registered once, edge-triggered, for its whole life.
         let both = Interest::READABLE | Interest::WRITABLE;

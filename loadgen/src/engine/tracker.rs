@@ -83,6 +83,24 @@ impl Tracker {
         if new { Arrived::Reordered } else { Arrived::Duplicate }
     }
 
+    /// The pair's client begins anew: everything before `next` is behind it.
+    ///
+    /// # Panics
+    /// If there is no such pair.
+    pub fn begin(&mut self, pair: usize, next: u64) {
+        self.pairs[pair] = Pair { next, seen: u64::MAX };
+    }
+
+    /// Everything up to `sequence` is behind the pair's client, whether it arrived or not.
+    ///
+    /// # Panics
+    /// If there is no such pair.
+    pub fn skip_to(&mut self, pair: usize, sequence: u32) {
+        if u64::from(sequence) >= self.pairs[pair].next {
+            self.begin(pair, u64::from(sequence) + 1);
+        }
+    }
+
     /// Moves the window so that `sequence` is its newest; holes that fall out are remembered.
     fn jump(&mut self, pair: usize, sequence: u64) {
         let Pair { next, seen } = self.pairs[pair];
@@ -149,6 +167,19 @@ mod tests {
         assert_eq!(tracker.arrive(0, 0), Arrived::First);
         assert_eq!(tracker.arrive(1, 0), Arrived::First);
         assert_eq!(tracker.arrive(0, 0), Arrived::Duplicate);
+    }
+
+    #[test]
+    fn who_begins_anew_has_missed_nothing_before() {
+        let mut tracker = Tracker::new(1);
+        tracker.arrive(0, 3);
+        tracker.begin(0, 91);
+        assert_eq!(tracker.arrive(0, 92), Arrived::First);
+        assert_eq!(tracker.arrive(0, 91), Arrived::Reordered, "it was behind, and owed");
+        tracker.skip_to(0, 50);
+        tracker.skip_to(0, 100);
+        assert_eq!(tracker.arrive(0, 101), Arrived::First);
+        assert_eq!((tracker.arrive(0, 101), tracker.missing.len()), (Arrived::Duplicate, 0));
     }
 
     proptest! {

@@ -5,10 +5,9 @@
 //! Invariants: nothing here touches the system; a decision that fails has no effect.
 
 use super::{
-    Arrival, Fill, JSON_FRAME_BYTES, Model, PAIRS_MAX, Protocol, Publishers, SIZE_MAX, Scenario, Target,
-    UsageError,
+    Arrival, Fill, JSON_FRAME_BYTES, Model, PAIRS_MAX, Protocol, SIZE_MAX, Scenario, Target, UsageError,
 };
-use crate::cli::{Auto, RunArgs, UnbuiltFlags};
+use crate::cli::{Auto, RunArgs};
 use crate::units;
 use stentor::base::marker::{MARKER_BYTES, MARKER_TEXT_BYTES};
 
@@ -38,25 +37,14 @@ pub(super) fn positive(flag: &str, value: f64) -> Result<f64, UsageError> {
 pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
     if !args.scenario.is_built() {
         return Err(UsageError(format!(
-            "scenario `{}` is not built yet; built are broadcast, echo, idle and connect",
+            "scenario `{}` is not built yet; built are broadcast, echo, idle, connect, churn, storm and slow",
             args.scenario
         )));
     }
     if args.protocol != Protocol::Raw {
         return Err(usage("--protocol socketio is not built yet; built is raw"));
     }
-    let UnbuiltFlags { session, storm, backoff, slow, slow_rate } = &args.unbuilt;
-    let given = [
-        (session.is_some(), "--session"),
-        (storm.is_some(), "--storm"),
-        (backoff.is_some(), "--backoff"),
-        (slow.is_some(), "--slow"),
-        (slow_rate.is_some(), "--slow-rate"),
-    ];
-    match given.iter().find(|(given, _)| *given) {
-        Some((_, flag)) => Err(UsageError(format!("{flag} is not built yet"))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Only somebody else's server has a process to be named.
@@ -88,27 +76,21 @@ pub(super) fn check_trust(args: &RunArgs, targets: &[Target]) -> Result<(), Usag
 /// How many clients publish.
 pub(super) fn publishers(args: &RunArgs, clients: u32) -> Result<u32, UsageError> {
     let scenario = args.scenario;
-    if scenario != Scenario::Broadcast && args.publishers.is_some() {
+    if !scenario.is_broadcast() && args.publishers.is_some() {
         return Err(UsageError(format!(
-            "--publishers is for broadcast; in `{scenario}` its number is given"
+            "--publishers is for broadcasts; in `{scenario}` its number is given"
         )));
     }
     let publishers = match scenario {
         Scenario::Echo => clients,
-        Scenario::Broadcast => match args.publishers {
-            None => 1,
-            Some(Publishers::Count(count)) => u32_within("--publishers", count, 1, u64::from(clients))?,
-            Some(Publishers::Share(share)) => ((f64::from(clients) * share).round() as u32).clamp(1, clients),
-        },
-        Scenario::Idle
-        | Scenario::Connect
-        | Scenario::Churn
-        | Scenario::Storm
-        | Scenario::Slow
-        | Scenario::Chat => 0,
+        Scenario::Broadcast | Scenario::Churn | Scenario::Storm | Scenario::Slow => {
+            let count = args.publishers.map_or(1, |part| part.of(clients));
+            u32_within("--publishers", count, 1, u64::from(clients))?
+        }
+        Scenario::Idle | Scenario::Connect | Scenario::Chat => 0,
     };
     let pairs = u64::from(clients) * u64::from(publishers);
-    if scenario == Scenario::Broadcast && pairs > PAIRS_MAX {
+    if scenario.is_broadcast() && pairs > PAIRS_MAX {
         return Err(UsageError(format!(
             "{publishers} publishers × {clients} clients are {pairs} sequences to follow, at most {PAIRS_MAX} are; \
              --publishers {} would work",
@@ -191,6 +173,11 @@ pub(super) fn check_phases(args: &RunArgs) -> Result<(), UsageError> {
         within("--duration (ns)", args.duration, 1_000_000, 30 * day_ns)?;
     }
     Ok(())
+}
+
+/// How long one connection may take, in nanoseconds.
+pub(super) fn connect_timeout(args: &RunArgs) -> Result<u64, UsageError> {
+    within("--connect-timeout", args.connect_timeout, 1_000_000, 3_600 * units::NS_PER_S)
 }
 
 /// One document at most goes to stdout: two in one stream are none.

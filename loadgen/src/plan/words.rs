@@ -62,9 +62,9 @@ pub enum Protocol {
     SocketIo,
 }
 
-/// How many clients publish, as typed.
+/// How many of the clients, as typed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Publishers {
+pub enum Part {
     /// So many.
     Count(u64),
     /// A ratio, 0..=1.
@@ -114,8 +114,22 @@ impl Scenario {
     /// Whether this version can do it.
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Broadcast | Self::Echo | Self::Idle | Self::Connect => true,
-            Self::Churn | Self::Storm | Self::Slow | Self::Chat => false,
+            Self::Broadcast
+            | Self::Echo
+            | Self::Idle
+            | Self::Connect
+            | Self::Churn
+            | Self::Storm
+            | Self::Slow => true,
+            Self::Chat => false,
+        }
+    }
+
+    /// Whether every client hears every publisher.
+    pub const fn is_broadcast(self) -> bool {
+        match self {
+            Self::Broadcast | Self::Churn | Self::Storm | Self::Slow => true,
+            Self::Echo | Self::Idle | Self::Connect | Self::Chat => false,
         }
     }
 
@@ -164,7 +178,7 @@ impl fmt::Display for Arrival {
     }
 }
 
-impl Publishers {
+impl Part {
     /// Parses a count or a percentage.
     ///
     /// # Errors
@@ -174,6 +188,16 @@ impl Publishers {
             return units::parse_percent(text).map(Self::Share);
         }
         units::parse_count(text).map(Self::Count)
+    }
+
+    /// How many that is of so many, at least one of them where there is any; a count may be more than there are.
+    pub fn of(self, total: u32) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Share(share) => {
+                u64::from(((f64::from(total) * share).round() as u32).clamp(1, total.max(1)))
+            }
+        }
     }
 }
 
@@ -238,7 +262,7 @@ mod tests {
         assert!(Scenario::parse("brodcast").is_err_and(|error| error.contains("broadcast, echo")));
         assert_eq!(Arrival::parse("burst:100"), Ok(Arrival::Burst(100)));
         assert!(Arrival::parse("burst:0").is_err());
-        assert_eq!(Publishers::parse("10%"), Ok(Publishers::Share(0.1)));
+        assert_eq!(Part::parse("10%"), Ok(Part::Share(0.1)));
         assert!(Size::parse("uniform:9..3").is_err_and(|error| error.contains("backwards")));
     }
 

@@ -69,6 +69,20 @@ pub struct Plan {
     pub tls_insecure: bool,
     /// Over `wss`, the file whose certificates were trusted instead of the system's.
     pub cacert: Option<String>,
+    /// Churn: how long a session lasts, as typed.
+    pub session: Option<String>,
+    /// Churn: how sessions end.
+    pub leave: Option<String>,
+    /// Storm: how many clients are reset at once.
+    pub storm: Option<u64>,
+    /// Storm: when, from the beginning of the measured phase.
+    pub storm_at_ns: Option<u64>,
+    /// How who is gone comes back.
+    pub backoff: Option<String>,
+    /// Slow: how many clients read slowly.
+    pub slow: Option<u64>,
+    /// Slow: how many bytes each of them reads in a second.
+    pub slow_rate_bytes_per_s: Option<u64>,
     /// Verdict `INVALID` ends with exit code 4.
     pub strict: bool,
     /// Thresholds as typed.

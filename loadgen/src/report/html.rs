@@ -49,10 +49,11 @@ pub fn render(report: &Report) -> String {
     }
     let _ = writeln!(
         out,
-        "<div class=\"plots\">{}{}{}</div>",
+        "<div class=\"plots\">{}{}{}{}</div>",
         percentiles(report),
         latency(report),
-        traffic(report)
+        traffic(report),
+        population(report)
     );
     let _ = writeln!(out, "<pre>{}</pre>", escape(&text::render(report, false)));
     checks(&mut out, report);
@@ -139,6 +140,17 @@ fn traffic(report: &Report) -> String {
     let sent = report.series.iter().map(|row| (seconds(row), row.sent as f64)).collect();
     let curves = [Curve { name: "received", points: received }, Curve { name: "sent", points: sent }];
     plot("messages per second", &time(report), &Axis::linear(high, |v| format_count(v as u64)), &curves)
+}
+
+/// Connections over the seconds of the run; where they do not come and go, a plot of one line says nothing.
+fn population(report: &Report) -> String {
+    if report.churn.is_none() && report.storm.is_none() && report.slow.is_none() {
+        return String::new();
+    }
+    let high = report.series.iter().map(|row| row.connected).max().unwrap_or(0) as f64;
+    let points = report.series.iter().map(|row| (seconds(row), row.connected as f64)).collect();
+    let curves = [Curve { name: "connected", points }];
+    plot("connections", &time(report), &Axis::linear(high, |v| format_count(v as u64)), &curves)
 }
 
 fn seconds(row: &super::SeriesRow) -> f64 {

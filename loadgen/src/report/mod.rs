@@ -9,6 +9,8 @@ pub mod csv;
 mod given;
 pub mod hlog;
 pub mod html;
+mod moving;
+mod moving_text;
 pub mod outputs;
 mod schema;
 mod svg;
@@ -16,6 +18,7 @@ pub mod text;
 pub mod verdict;
 
 pub use given::{Env, Plan};
+pub use moving::{Churn, Population, Slow, Storm};
 pub use schema::*;
 
 use hdrhistogram::Histogram;

@@ -7,6 +7,7 @@
 //! that was not measured is absent (`null`), never zero; `deliveries.expected = received + lost`.
 
 use super::given::{Env, Plan};
+use super::moving::{Churn, Slow, Storm};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,6 +42,12 @@ pub struct Report {
     pub latency: Latencies,
     /// How long each broadcast took to reach its subscribers; absent where nothing is broadcast.
     pub fanout: Option<Fanout>,
+    /// Scenario churn: who came and went; absent in others.
+    pub churn: Option<Churn>,
+    /// Scenario storm: who dropped and came back; absent in others.
+    pub storm: Option<Storm>,
+    /// Scenario slow: what the slow got, and what it cost the others; absent in others.
+    pub slow: Option<Slow>,
     /// What a delivery costs; absent where nothing was delivered.
     pub cost: Option<Cost>,
     /// The load generator itself.
@@ -53,6 +60,9 @@ pub struct Report {
     pub thresholds: Vec<ThresholdOutcome>,
     /// One row per second, from the first connection to the end of the drain.
     pub series: Vec<SeriesRow>,
+    /// Sessions for which a loop's books had no room; in the JSON only as a check.
+    #[serde(skip)]
+    pub unbooked_sessions: u64,
     /// The histograms behind the numbers, for `--hlog`; not part of the JSON.
     #[serde(skip)]
     pub histograms: super::Histograms,

@@ -16,6 +16,7 @@ pub fn render(report: &Report, colour: bool) -> String {
     headline(&mut out, report, Paint { colour });
     traffic(&mut out, report);
     latencies(&mut out, report);
+    super::moving_text::moving(&mut out, report);
     costs(&mut out, report);
     thresholds(&mut out, report, Paint { colour });
     let run = &report.run;
@@ -49,7 +50,7 @@ impl Paint {
 }
 
 /// Writing to a `String` cannot fail, so its result says nothing.
-fn line(out: &mut String, name: &str, text: &str) {
+pub(super) fn line(out: &mut String, name: &str, text: &str) {
     let _ = writeln!(out, "{name:<13}{text}");
 }
 

@@ -7,6 +7,10 @@
 //! kept or not; no rule reads anything but the report. Facts about the *server* (loss, slowness, refusals) make a
 //! run OVERLOADED or stand as SUSPECT; only facts about the *generator* or impossible data make it INVALID.
 
+mod moving;
+
+pub use moving::FAILED_RETURNS_OVERLOADED_RATIO;
+
 use super::schema::DECLINED;
 use super::{Check, Reason, Report, Verdict};
 use crate::units;
@@ -46,6 +50,7 @@ pub fn judge(report: &mut Report) {
         schedule(report, &mut checks);
         completeness(report, &mut checks);
     }
+    moving::rules(report, &mut checks);
     generator(report, &mut checks);
     duration(report, &mut checks);
     let mut failed: Vec<&Check> = checks.iter().filter(|check| check.verdict != Verdict::Valid).collect();

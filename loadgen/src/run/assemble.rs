@@ -6,10 +6,11 @@
 //! Invariants: `expected = received + lost`; what never arrived and what was never sent stand in the delivery
 //! histogram with the age they had at the end (censored: at least so late), so a stall cannot improve a percentile.
 
+use super::moved::{self, Owed};
 use super::watch::Watch;
 use crate::engine::clock::now_ns;
 use crate::engine::fanout::{self, Merged, rank_of};
-use crate::engine::results::{Counts, LoopResult, Times};
+use crate::engine::results::{Counts, LoopResult, Moved, Times};
 use crate::plan::{Model, Plan};
 use crate::report::{
     Connect, Cost, Deliveries, Env, Fanout, Generator, Histograms, Latencies, Latency, Messages, Report, Run,
@@ -22,6 +23,8 @@ use std::collections::BTreeMap;
 pub(super) struct Facts<'a> {
     /// When the run began, monotonic.
     pub(super) origin_ns: u64,
+    /// When the schedule began; `None` if it never did.
+    pub(super) start_ns: Option<u64>,
     /// When the measured phase was to end; `None` if it never began.
     pub(super) end_ns: Option<u64>,
     /// Cut short.
@@ -46,6 +49,7 @@ struct Whole {
     loop_lag: Times,
     receive_lag: Times,
     messages: Vec<Merged>,
+    moved: Moved,
     measured_ns: u64,
     ended_ns: u64,
     cpu_ns: u64,
@@ -64,11 +68,18 @@ pub(super) fn assemble(plan: &Plan, results: &[LoopResult], facts: Facts<'_>) ->
     // A server that sends nobody's message back to its sender owes one delivery less of each.
     let counts = &whole.counts;
     let leaves_senders_out = plan.is_broadcast() && counts.received > 0 && counts.received_self == 0;
-    let subscribers = whole.counts.connected.saturating_sub(u64::from(leaves_senders_out));
-    let heard_by = if plan.is_broadcast() { subscribers } else { 1 };
-    let censored = censor(plan, &mut whole, heard_by, &facts);
+    let owed = if plan.motion.is_still() {
+        let subscribers = whole.counts.connected.saturating_sub(u64::from(leaves_senders_out));
+        Owed::Alike(if plan.is_broadcast() { subscribers } else { 1 })
+    } else {
+        Owed::each(&whole.moved, leaves_senders_out)
+    };
+    let censored = censor(plan, &mut whole, &owed, &facts);
     let counts = &whole.counts;
-    let (fanout, histogram) = fan_out(plan, &whole.messages, subscribers);
+    let (fanout, histogram) = fan_out(plan, &whole.messages, &owed);
+    let deliveries = deliveries(&whole, &owed);
+    let clock = moved::Clock { start_ns: facts.start_ns, origin_ns: facts.origin_ns };
+    let moves = moved::report(plan, &whole.moved, &deliveries, &facts.series, clock);
     Report {
         schema: SCHEMA.to_owned(),
         run: run(plan, &whole, &facts),
@@ -76,7 +87,7 @@ pub(super) fn assemble(plan: &Plan, results: &[LoopResult], facts: Facts<'_>) ->
         env: Env::observe(),
         connect: connect(plan, &whole, facts.failed),
         messages: messages(&whole),
-        deliveries: deliveries(&whole, heard_by),
+        deliveries,
         latency: Latencies {
             model: model_name(plan).to_owned(),
             delivery_ns: Latency::of(&whole.delivery.0),
@@ -96,7 +107,7 @@ pub(super) fn assemble(plan: &Plan, results: &[LoopResult], facts: Facts<'_>) ->
             handshake: some(whole.handshake),
             fanout_last: some(histogram),
         },
-        ..Report::default()
+        ..moves
     }
 }
 
@@ -119,6 +130,7 @@ fn merge(results: &[LoopResult]) -> Whole {
         ] {
             mine.merge(theirs);
         }
+        whole.moved.merge(&result.moved);
         whole.measured_ns = whole.measured_ns.max(result.measured_ns);
         whole.ended_ns = whole.ended_ns.max(result.ended_ns);
         whole.cpu_ns += result.cpu_ns;
@@ -129,14 +141,14 @@ fn merge(results: &[LoopResult]) -> Whole {
 }
 
 /// Puts what never arrived and what was never sent into the delivery histogram; returns how many entries that is.
-fn censor(plan: &Plan, whole: &mut Whole, heard_by: u64, facts: &Facts<'_>) -> u64 {
+fn censor(plan: &Plan, whole: &mut Whole, owed: &Owed, facts: &Facts<'_>) -> u64 {
     let before = whole.delivery.0.len();
     for value in whole.unsent.0.clone().iter_recorded() {
-        whole.delivery.record_n(value.value_iterated_to(), value.count_at_value() * heard_by.max(1));
+        whole.delivery.record_n(value.value_iterated_to(), value.count_at_value() * owed.typical().max(1));
     }
     if plan.is_broadcast() {
         for message in &whole.messages {
-            let missing = heard_by.saturating_sub(u64::from(message.count));
+            let missing = owed.to(message.key).saturating_sub(u64::from(message.count));
             whole.delivery.record_n(whole.ended_ns.saturating_sub(message.intended_ns), missing);
         }
     } else {
@@ -183,9 +195,9 @@ fn messages(whole: &Whole) -> Messages {
 }
 
 /// What was owed: every sent message to everybody who hears it.
-fn deliveries(whole: &Whole, heard_by: u64) -> Deliveries {
+fn deliveries(whole: &Whole, owed: &Owed) -> Deliveries {
     let counts = &whole.counts;
-    let expected = (counts.sent * heard_by).max(counts.received);
+    let expected = owed.in_all(counts.sent).max(counts.received);
     Deliveries {
         expected,
         received: counts.received,
@@ -224,15 +236,16 @@ fn connect(plan: &Plan, whole: &Whole, failed_loops: &[String]) -> Connect {
 }
 
 /// Fan-out completion, with the median of (last - first) over complete broadcasts, and the histogram of the last.
-fn fan_out(plan: &Plan, messages: &[Merged], subscribers: u64) -> (Option<(Fanout, u64)>, Times) {
-    let total = u32::try_from(subscribers).unwrap_or(u32::MAX);
-    if !plan.is_broadcast() || messages.is_empty() || total == 0 {
+fn fan_out(plan: &Plan, messages: &[Merged], owed: &Owed) -> (Option<(Fanout, u64)>, Times) {
+    let subscribers = owed.typical();
+    if !plan.is_broadcast() || messages.is_empty() || subscribers == 0 {
         return (None, Times::default());
     }
     let (mut first, mut half, mut p95, mut last, mut spread) =
         (Times::default(), Times::default(), Times::default(), Times::default(), Times::default());
     let mut complete = 0;
     for message in messages {
+        let total = u32::try_from(owed.to(message.key)).unwrap_or(u32::MAX);
         let times = message.times_ns([1, rank_of(0.5, total), rank_of(0.95, total), total]);
         for (histogram, time_ns) in [&mut first, &mut half, &mut p95, &mut last].into_iter().zip(times) {
             if let Some(time_ns) = time_ns {
@@ -330,6 +343,7 @@ mod tests {
     fn report(plan: &Plan, results: &[LoopResult]) -> Report {
         let facts = Facts {
             origin_ns: 0,
+            start_ns: Some(0),
             end_ns: Some(9_000_000_000),
             interrupted: false,
             failed: &[],

@@ -164,7 +164,8 @@ impl Conductor<'_> {
 
     /// Whether everything that was sent has arrived everywhere.
     fn is_drained(&self) -> bool {
-        if self.draining.len() < self.plan.loops() as usize {
+        // Where clients move, what is owed is known only when all is home: the whole drain is waited for.
+        if self.draining.len() < self.plan.loops() as usize || !self.plan.motion.is_still() {
             return false;
         }
         let sum = |field: fn(&Draining) -> u64| self.draining.values().map(field).sum::<u64>();
@@ -297,6 +298,7 @@ impl Conductor<'_> {
         let results: Vec<_> = self.results.into_values().collect();
         let facts = Facts {
             origin_ns: self.origin_ns,
+            start_ns: self.start_ns,
             end_ns: self.start_ns.map(|start_ns| start_ns + self.plan.warmup_ns + self.plan.duration_ns),
             interrupted: interrupted || !self.failed.is_empty(),
             failed: &self.failed,

@@ -4,6 +4,7 @@
 //!
 //! Invariants: every key has one unit; a key that names no number of this run measures `None`, never zero.
 
+use super::moving::MOVING;
 use crate::report::{Fanout, Latency, Report, Spread};
 use crate::units;
 
@@ -15,7 +16,7 @@ pub fn key_names() -> String {
     let spread = SPREAD_STATS.map(|(name, _)| name).join(",");
     let mut out = format!("{{{blocks}}}.{{{stats}}}\nfanout.{{{points}}}.{{{spread}}}\n");
     let mut width = 0;
-    for scalar in &SCALARS {
+    for scalar in scalars() {
         if width + scalar.name.len() > 90 {
             out.push('\n');
             width = 0;
@@ -124,11 +125,11 @@ pub(super) const FANOUT_POINTS: Named<fn(&Fanout) -> &Spread, 4> =
 pub(super) const SPREAD_STATS: Named<fn(&Spread) -> u64, 3> =
     [("p50", |s| s.p50), ("p99", |s| s.p99), ("max", |s| s.max)];
 
-const fn scalar(name: &'static str, unit: Unit, value: fn(&Report) -> Option<f64>) -> Scalar {
+pub(super) const fn scalar(name: &'static str, unit: Unit, value: fn(&Report) -> Option<f64>) -> Scalar {
     Scalar { name, unit, value }
 }
 
-pub(super) static SCALARS: [Scalar; 27] = [
+static SCALARS: [Scalar; 27] = [
     scalar("connected", Unit::Count, |r| Some(r.connect.connected as f64)),
     scalar("failed", Unit::Count, |r| Some(r.connect.failed as f64)),
     scalar("dropped", Unit::Count, |r| Some(r.connect.dropped as f64)),
@@ -158,6 +159,11 @@ pub(super) static SCALARS: [Scalar; 27] = [
     scalar("server.deliveries_per_cpu_s", Unit::PerS, |r| Some(r.server.as_ref()?.deliveries_per_cpu_s)),
 ];
 
+/// Every number under a name of its own.
+pub(super) fn scalars() -> impl Iterator<Item = &'static Scalar> {
+    SCALARS.iter().chain(&MOVING)
+}
+
 impl Scalar {
     /// What 100 % of this count is.
     pub(super) fn whole(&self, report: &Report) -> f64 {
@@ -172,7 +178,7 @@ impl Scalar {
 
 impl Key {
     pub(super) fn find(name: &str) -> Option<Self> {
-        if let Some(scalar) = SCALARS.iter().find(|scalar| scalar.name == name) {
+        if let Some(scalar) = scalars().find(|scalar| scalar.name == name) {
             return Some(Self::Scalar(scalar));
         }
         let (block, stat) = name.split_once('.')?;
