@@ -33,7 +33,8 @@ until_true() {
   what=$1 limit=$(($(seconds) + $2))
   shift 2
   until "$@"; do
-    [ "$(seconds)" -lt "$limit" ] || { say "$what: not within its time"; return 1; }
+    [ "$(seconds)" -lt "$limit" ] || { say "$what: not within its time"; exit 1; }
+    kill -0 "$generator" 2>/dev/null || [ "$what" = parting ] || { say "$what: loadgen has ended"; cat "/out/$clients.txt"; exit 1; }
     sleep 1
     sample
   done

@@ -1,4 +1,9 @@
-//! Several workers over a bus that is slow, torn and breaks: the machines of many seeds, every one with its own misfortune.
+//! Several workers over a bus that is slow, torn and breaks, in the machines of many seeds.
+//!
+//! What peers of one server are promised must hold for peers of all workers of a machine together; every seed has its own
+//! misfortune. That these machines would notice a mistake is shown in `tests/oracles.rs`.
+//!
+//! Invariant: a failure names its seed, which is the whole test again.
 
 use stentor::sim::machine::{Fared, run};
 

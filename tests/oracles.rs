@@ -3,7 +3,7 @@
 //! Run with `--features mutate`; without it the server cannot be told to make a mistake.
 
 use stentor::base::mutation::{Mutation, make};
-use stentor::sim::{exhaustive, run};
+use stentor::sim::{exhaustive, machine, run};
 
 /// Seeds that are tried until one fails.
 const SEEDS_MAX: u64 = 2500;
@@ -35,6 +35,24 @@ fn failing_calls_show_what_is_wrong_with_their_handling() {
     found_exhaustively(Mutation::AbortEndsAccepting, "many-at-once");
     found_exhaustively(Mutation::KnockForgotten, "connect");
     found_exhaustively(Mutation::BrokenIsKept, "broadcast-5");
+}
+
+/// Mistakes in what workers tell each other show in some machine, in words that fit.
+#[test]
+fn mistakes_on_the_bus_are_found() {
+    let mistakes = [
+        (Mutation::HeardTwice, "behind"),
+        (Mutation::LossForgotten, "accounted for"),
+        (Mutation::PresenceKept, "quiet"),
+        (Mutation::WrittenTwice, ""),
+    ];
+    for (mutation, words) in mistakes {
+        make(Some(mutation));
+        let failure = (0..100).find_map(|seed| machine::run(seed).failure);
+        make(None);
+        let failure = failure.unwrap_or_else(|| panic!("a hundred machines do not show {mutation:?}"));
+        assert!(failure.contains(words), "{mutation:?}: {failure}");
+    }
 }
 
 macro_rules! mistakes {

@@ -63,6 +63,14 @@ pub enum Mutation {
     ContextShared,
     /// What was promised to a compressed peer is not given back.
     MemoryKept,
+    /// What came from another worker is published twice.
+    HeardTwice,
+    /// What a broken link held is not counted as lost.
+    LossForgotten,
+    /// When another worker is gone, those whom it had still count.
+    PresenceKept,
+    /// A letter of which a part has been written is begun again on the next link.
+    WrittenTwice,
     /// A pong that waited in our own buffers while we were stopped comes too late.
     OwnStallBlamed,
 }

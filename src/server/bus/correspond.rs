@@ -8,6 +8,7 @@
 use super::link::{Link, Loss};
 use super::{Bus, FIGURES, REDIAL_MAX, REDIAL_MIN};
 use crate::base::id::ConnId;
+use crate::base::mutation::{Mutation, is_made};
 use crate::hub::letter::{Letter, VERSION};
 use crate::net::Net;
 use crate::server::worker::Worker;
@@ -136,6 +137,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 bus.counts.heard += 1;
                 if let Some(topic) = self.hub.topics.find(topic) {
                     self.hub.publish_here(topic, kind, payload, nobody, self.now);
+                    if is_made(Mutation::HeardTwice) {
+                        self.hub.publish_here(topic, kind, payload, nobody, self.now);
+                    }
                 }
             }
             Letter::Presence { topic, subscribers } => {
@@ -185,7 +189,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             Loss::Stalled => bus.counts.stalls += 1,
             Loss::Garbled(_) => bus.counts.garbled += 1,
         }
-        bus.counts.lost += link.queued();
+        if !is_made(Mutation::LossForgotten) {
+            bus.counts.lost += link.queued();
+        }
         if let Some(number) = link.sibling {
             let sibling = &mut bus.siblings[number as usize];
             if number < bus.index {
@@ -200,7 +206,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 } else {
                     tracing::warn!(sibling = number, %why, lost = link.queued(), "a link to another worker is down");
                 }
-                self.hub.abroad.forget(number);
+                if !is_made(Mutation::PresenceKept) {
+                    self.hub.abroad.forget(number);
+                }
                 self.service.sibling_gone(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub), number);
             }
         }

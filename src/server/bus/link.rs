@@ -8,6 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::is_temporary;
+use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Nanos;
 use crate::hub::abroad::Post;
 use crate::hub::letter::{ENVELOPE_BYTES_MAX, Letter};
@@ -129,6 +130,10 @@ impl<K> Link<K> {
                     self.is_blocked = n < rest.len();
                     (self.written, self.progress) = (self.written + n, now);
                     self.queued_bytes -= n;
+                    if is_made(Mutation::WrittenTwice) && n < rest.len() {
+                        self.queued_bytes += std::mem::take(&mut self.written);
+                        return Ok(0);
+                    }
                     if self.written == post.bytes.len() {
                         self.outgoing.pop_front();
                         self.written = 0;

@@ -105,7 +105,13 @@ impl Machine {
                 return self.judge();
             }
         }
-        Err("it did not become quiet".to_owned())
+        let known: Vec<u32> = self.workers.iter().map(|worker| worker.present("broadcast/sea")).collect();
+        let here = self.exchange.borrow().ears.iter().filter(|ear| !ear.is_gone).count();
+        let unsaid = self.exchange.borrow().ears.iter().filter(|ear| !ear.to_say.is_empty()).count();
+        let linked: Vec<bool> = self.workers.iter().map(Worker::is_linked).collect();
+        Err(format!(
+            "it did not become quiet: {here} peers, known {known:?}, linked {linked:?}, {unsaid} not heard out"
+        ))
     }
 
     /// One thing happens.
@@ -117,7 +123,8 @@ impl Machine {
         let worker = which % self.workers.len();
         match what {
             0..3 => self.come(worker),
-            3..20 => self.say(which),
+            3 => self.go(which),
+            4..20 => self.say(which),
             20..50 => self.carry_some(which),
             50..52 if self.is_breaking => self.break_one(which),
             52 if self.is_breaking => {
@@ -146,12 +153,32 @@ impl Machine {
         exchange.ready[worker].push(Ready::Listener(0));
     }
 
+    /// A peer ends its side; what it has said before is still heard.
+    fn go(&mut self, which: usize) {
+        let mut exchange = self.exchange.borrow_mut();
+        let count = exchange.ears.len();
+        let Some(ear) = exchange.ears.get_mut(which % count.max(1)) else { return };
+        ear.is_gone = true;
+        let (worker, id) = (ear.worker, ear.id);
+        if let Some(id) = id {
+            exchange.ready[worker].push(Ready::Connection {
+                id,
+                readable: true,
+                writable: false,
+                closed: true,
+            });
+        }
+    }
+
     fn say(&mut self, which: usize) {
         if self.said.is_empty() {
             return;
         }
         let peer = which % self.said.len();
         let mut exchange = self.exchange.borrow_mut();
+        if exchange.ears[peer].is_gone {
+            return;
+        }
         let text = format!("{peer} {}", self.said[peer]);
         self.said[peer] += 1;
         let mut frame = Vec::new();
@@ -225,7 +252,7 @@ impl Machine {
 
     /// Whether every worker knows of every peer.
     fn knows_all(&self) -> bool {
-        let peers = self.said.len() as u32;
+        let peers = self.exchange.borrow().ears.iter().filter(|ear| !ear.is_gone).count() as u32;
         self.workers.iter().all(|worker| worker.present("broadcast/sea") == peers)
     }
 
@@ -247,6 +274,9 @@ impl Machine {
                     Some(before) => missed += u64::from(n - before - 1),
                 }
                 own += u32::from(who as usize == number);
+            }
+            if ear.is_gone {
+                continue;
             }
             // The last things that were said may be missing as well.
             missed += last.iter().map(|(who, n)| u64::from(self.said[*who as usize] - 1 - n)).sum::<u64>();

@@ -68,6 +68,11 @@ impl Net for MachineNet {
         let mut exchange = self.exchange.borrow_mut();
         let Some(ear) = exchange.knocks[self.worker].pop_front() else { return would_block() };
         exchange.ears[ear].id = Some(id);
+        if exchange.ears[ear].is_gone {
+            // As a socket that is registered when its end has come already.
+            let end = Ready::Connection { id, readable: true, writable: true, closed: true };
+            exchange.ready[self.worker].push(end);
+        }
         Ok(Plug::Ear(ear))
     }
 
