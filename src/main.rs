@@ -11,13 +11,13 @@ mod logs;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use clap::Parser as _;
 use flags::{LogFormat, Options, effective};
-use stentor::server::supervisor::{Ended, Orders, supervise};
+use stentor::server::supervisor::{Ended, Orders, same_again, supervise};
 use stentor::server::{Config, Failure, Server};
 
 fn main() -> ExitCode {
@@ -66,11 +66,7 @@ fn serve(mut config: Config) -> Result<Ended, Failure> {
     }
     let workers = config.workers.count(config.connections_max);
     if workers > 1 {
-        return supervise(&config, workers, || {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(std::env::args_os().skip(1));
-            Ok(command)
-        });
+        return supervise(&config, workers, same_again);
     }
     let server = Server::with_config(config).bind()?;
     // The one line that scripts wait for stands whatever is logged; a closed stderr harms nobody.

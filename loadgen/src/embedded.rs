@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use stentor::server::admission::Origins;
 use stentor::server::deflate::Mode;
-use stentor::server::supervisor::{Ended, Orders, Workers, supervise};
+use stentor::server::supervisor::{Ended, Orders, Workers, same_again, supervise};
 use stentor::server::{Address, Config, Failure, Server};
 
 /// How long a server may take until it accepts.
@@ -143,11 +143,7 @@ fn run(listen: SocketAddr, message_max: u64, deflate: bool, workers: u32) -> Res
     }
     die_with_parent();
     if workers > 1 {
-        return supervise(&config, workers, || {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(std::env::args_os().skip(1));
-            Ok(command)
-        });
+        return supervise(&config, workers, same_again);
     }
     let server = Server::with_config(config).bind()?;
     eprintln!("{}", server.summary());

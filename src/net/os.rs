@@ -102,7 +102,7 @@ impl OsNet {
         Self { shares_ports, ..self }
     }
 
-    /// Has connections of these proxies begin with a [`ProxyHeader`].
+    /// Has connections of these proxies begin with a [`ProxyHeader`](super::proxy::ProxyHeader).
     #[must_use]
     pub fn with_proxies(self, proxies: Proxies) -> Self {
         Self { proxies, ..self }

@@ -58,8 +58,18 @@ pub enum Ended {
     Told,
 }
 
+/// The command that runs this program once more, with the arguments that it was given.
+///
+/// # Errors
+/// The system does not say which program this is.
+pub fn same_again() -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1));
+    Ok(command)
+}
+
 /// Runs `count` workers as `config` says until they are told to stop. `again` makes the command that runs this very program
-/// as a worker.
+/// as a worker, as [`same_again`] does; it must begin by asking for its [`Orders`].
 ///
 /// # Errors
 /// An address that cannot be bound, a process that cannot be started, or the process was told twice to stop.

@@ -73,6 +73,15 @@ impl Exchange {
         }
     }
 
+    /// Tells a peer's worker, if it has been accepted, that there is something to read.
+    pub(super) fn nudge(&mut self, peer: usize) {
+        let ear = &self.ears[peer];
+        if let Some(id) = ear.id {
+            let event = Ready::Connection { id, readable: true, writable: false, closed: ear.is_gone };
+            self.ready[ear.worker].push(event);
+        }
+    }
+
     /// Opens a pipe from a worker to another.
     pub(super) fn dial(&mut self, from: usize, to: usize, id: ConnId) -> usize {
         let side = |worker, id| Side {

@@ -159,15 +159,7 @@ impl Machine {
         let count = exchange.ears.len();
         let Some(ear) = exchange.ears.get_mut(which % count.max(1)) else { return };
         ear.is_gone = true;
-        let (worker, id) = (ear.worker, ear.id);
-        if let Some(id) = id {
-            exchange.ready[worker].push(Ready::Connection {
-                id,
-                readable: true,
-                writable: false,
-                closed: true,
-            });
-        }
+        exchange.nudge(which % count);
     }
 
     fn say(&mut self, which: usize) {
@@ -183,17 +175,8 @@ impl Machine {
         self.said[peer] += 1;
         let mut frame = Vec::new();
         encode_masked(&mut frame, crate::ws::Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
-        let ear = &mut exchange.ears[peer];
-        ear.to_say.extend(frame);
-        let (worker, id) = (ear.worker, ear.id);
-        if let Some(id) = id {
-            exchange.ready[worker].push(Ready::Connection {
-                id,
-                readable: true,
-                writable: false,
-                closed: false,
-            });
-        }
+        exchange.ears[peer].to_say.extend(frame);
+        exchange.nudge(peer);
     }
 
     fn carry_some(&mut self, which: usize) {
