@@ -25,6 +25,7 @@ STEPS=(
   "test     1500  unit, property, documentation and integration tests"
   "build    1500  the programs as they are shipped, which the steps below use"
   "guest     300  50 000 clients on one server process, in a guest kernel"
+  "soak      400  three minutes of clients that come and go: nothing lost, nothing left, nothing that grows"
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
@@ -34,9 +35,9 @@ STEPS=(
 
 # Run beside the others, from when what they need is there: much of the time they are on one core, or wait. What they print
 # comes when they are done.
-BESIDE=(build guest)
+BESIDE=(build guest soak)
 # What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build)
+declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build [soak]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -155,6 +156,12 @@ step_guest() {
   script bench/guest.sh --timeout 280 -- loadgen --clients 50000 --ramp 5k --rate 0.2 --warmup 0s --duration 10s \
     --drain 10s --no-tui \
     --threshold 'failed==0' --threshold 'lost==0' --threshold 'duplicate==0' --threshold 'reordered==0'
+}
+
+step_soak() {
+  command_from cc gcc libc6-dev
+  command_from curl curl
+  script bench/soak.sh 180
 }
 
 # Runs a script of the project; one that is not there is a failure that says so.
