@@ -15,6 +15,8 @@ use std::io::IsTerminal;
 pub struct Live {
     bar: ProgressBar,
     clients: u64,
+    /// Which processes take part, in words.
+    processes: String,
 }
 
 impl Live {
@@ -24,7 +26,19 @@ impl Live {
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{elapsed:>4} {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Self { bar: ProgressBar::with_draw_target(None, target).with_style(style), clients }
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self { bar, clients, processes: String::new() }
+    }
+
+    /// From now on says how many processes play the clients, and how many the server.
+    pub fn tell_processes(&mut self, generator: u32, own_server: Option<u32>) {
+        self.processes = match own_server {
+            Some(server) if generator > 1 || server > 1 => {
+                format!(" · {generator} processes here, {server} of the server")
+            }
+            None if generator > 1 => format!(" · {generator} processes"),
+            Some(_) | None => String::new(),
+        };
     }
 
     /// Says something in words.
@@ -35,7 +49,7 @@ impl Live {
 
     /// Shows a second.
     pub fn show(&self, row: &SeriesRow) {
-        self.say(&line(row, self.clients));
+        self.say(&format!("{}{}", line(row, self.clients), self.processes));
     }
 
     /// Removes the line.

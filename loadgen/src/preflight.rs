@@ -449,9 +449,9 @@ mod tests {
     fn loopback_sources_are_walked_by_themselves() {
         let facts = Facts { nofile_soft: 1 << 20, nofile_hard: 1 << 20, ..FACTS };
         let grant = granted(&request(50_000, "127.0.0.1:9001"), &facts);
-        assert_eq!(grant.sources, [loopback(1), loopback(2), loopback(3)]);
-        assert_eq!(grant.capacity, 84_696);
-        assert!(granted(&request(18_000, "127.0.0.1:9001"), &facts).sources.is_empty());
+        assert_eq!(grant.sources, [1, 2, 3, 4, 5].map(loopback));
+        assert_eq!(grant.capacity, 141_160);
+        assert!(granted(&request(11_000, "127.0.0.1:9001"), &facts).sources.is_empty());
     }
 
     #[test]

@@ -168,7 +168,8 @@ fn dry_run(plan: &Plan) -> Result<ExitCode, Failure> {
 fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<ExitCode, Failure> {
     let thresholds: Vec<Threshold> =
         plan.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect();
-    let live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
+    let mut live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
+    live.tell_processes(plan.procs, plan.embedded.then_some(plan.server_workers));
     let started_unix_ns =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let outcome = {

@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn children(pid: u32, word: &str) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let has_word = |child: &u32| {
-        fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+        fs::read(format!("/proc/{child}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
     };
     list.split_whitespace().filter_map(|child| child.parse().ok()).filter(has_word).collect()
 }
@@ -57,5 +58,8 @@ fn a_shard_that_is_killed_makes_the_run_invalid_and_says_so() {
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(report["verdict"], "INVALID", "{report:#}");
     assert!(report["reasons"].to_string().contains(&format!("its process {} died", shards[1])), "{report:#}");
-    assert!(shards.iter().all(|shard| !fs::exists(format!("/proc/{shard}")).unwrap_or(false)), "none is left");
+    assert!(
+        shards.iter().all(|shard| !fs::exists(format!("/proc/{shard}")).unwrap_or(false)),
+        "none is left"
+    );
 }

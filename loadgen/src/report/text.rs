@@ -232,6 +232,16 @@ fn costs(out: &mut String, report: &Report) {
             generator.bytes_per_client
         ),
     );
+    if generator.procs > 1 {
+        let loops = generator.threads.len().div_ceil(generator.procs as usize).max(1);
+        let each = generator.threads.chunks(loops).map(|own| own.iter().map(|thread| thread.cpu_ratio).sum());
+        let each: Vec<String> = each.map(|ratio: f64| format_percent(ratio)).collect();
+        line(
+            out,
+            "processes",
+            &format!("{} of the generator, {} of a core", generator.procs, each.join(", ")),
+        );
+    }
     if let Some(server) = &report.server {
         let pid = server.pid.map(|pid| format!("pid {pid}   ")).unwrap_or_default();
         let mut text = format!("{pid}{} of a core", format_percent(server.cpu_ratio));
