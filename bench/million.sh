@@ -5,7 +5,7 @@
 #   bench/million.sh 10000 100000       other numbers, in this order, in one guest
 #
 # For each number of clients, in the same guest, a fresh server: connect all of them, publish once to all of them, wait
-# until each has been pinged and has answered, drop all of them at once. What came of it is printed as a table at the end and
+# until each has been pinged (up to 200 000 of them), let go of all at once. What came of it is printed as a table at the end and
 # stands, with loadgen's reports, in target/million/ (or $OUT). The figures are the guest's: a system call costs several
 # times more there, so compare rows with each other and with nothing else (docs/studies/million.md).
 #
