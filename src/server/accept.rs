@@ -96,12 +96,15 @@ impl<N: Net, S: Service> Worker<N, S> {
                     self.is_resting = wants_rest;
                     self.metrics.listener_rests += u64::from(wants_rest);
                     self.knocking.fill(true);
-                    tracing::info!(
-                        connections = taken,
-                        max = places,
-                        wants_rest,
-                        "full: the others take newcomers"
-                    );
+                    if wants_rest {
+                        tracing::info!(
+                            connections = taken,
+                            max = places,
+                            "full: newcomers are left to the others"
+                        );
+                    } else {
+                        tracing::info!(connections = taken, max = places, "newcomers are accepted again");
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "the share of a listener cannot be opened now"),
             }
