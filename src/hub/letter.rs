@@ -17,8 +17,7 @@
 
 use std::fmt;
 
-use crate::ws::encoder::encode;
-use crate::ws::{Kind, Opcode};
+use crate::ws::{Kind, Opcode, encode_header};
 
 /// The language's version; workers of one supervisor are one program, so there is no other.
 pub const VERSION: u8 = 1;
@@ -75,40 +74,26 @@ impl fmt::Display for Garbled {
 impl Letter<'_> {
     /// Appends it to `out`, as a frame. A name longer than 65 535 bytes, which no service of ours allows, is cut.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut body = Vec::new();
         match *self {
             Self::Hello { version, worker, incarnation } => {
-                body.push(1);
-                body.push(version);
-                body.extend_from_slice(&worker.to_le_bytes());
-                body.extend_from_slice(&incarnation.to_le_bytes());
+                frame(out, &[&[1, version], &worker.to_le_bytes(), &incarnation.to_le_bytes()]);
             }
             Self::Publish { kind, topic, payload } => {
-                body.reserve_exact(4 + topic.len() + payload.len());
-                body.push(2);
-                body.push(match kind {
+                let kind = match kind {
                     Kind::Text => 1,
                     Kind::Binary => 2,
-                });
-                push_name(&mut body, topic);
-                body.extend_from_slice(payload);
+                };
+                let (len, name) = name_of(topic);
+                frame(out, &[&[2, kind], &len, name, payload]);
             }
             Self::Presence { topic, subscribers } => {
-                body.push(3);
-                body.extend_from_slice(&subscribers.to_le_bytes());
-                push_name(&mut body, topic);
+                let (len, name) = name_of(topic);
+                frame(out, &[&[3], &subscribers.to_le_bytes(), &len, name]);
             }
-            Self::News(news) => {
-                body.push(4);
-                body.extend_from_slice(news);
-            }
-            Self::Figures(figures) => {
-                body.push(5);
-                body.extend_from_slice(figures);
-            }
-            Self::Goodbye => body.push(6),
+            Self::News(news) => frame(out, &[&[4], news]),
+            Self::Figures(figures) => frame(out, &[&[5], figures]),
+            Self::Goodbye => frame(out, &[&[6]]),
         }
-        encode(out, Opcode::Binary, &body);
     }
 }
 
@@ -158,10 +143,18 @@ impl<'a> Letter<'a> {
     }
 }
 
-fn push_name(body: &mut Vec<u8>, name: &str) {
-    let name = &name.as_bytes()[..name.floor_char_boundary(u16::MAX as usize)];
-    body.extend_from_slice(&(name.len() as u16).to_le_bytes());
-    body.extend_from_slice(name);
+/// Appends one frame whose payload is put together from `parts`.
+fn frame(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    let len = parts.iter().map(|part| part.len() as u64).sum();
+    let (header, header_len) = encode_header(Opcode::Binary, true, len, None);
+    out.extend_from_slice(&header[..header_len]);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// A name as it is written: how long it is, and its bytes.
+fn name_of(topic: &str) -> ([u8; 2], &[u8]) {
+    let name = &topic.as_bytes()[..topic.floor_char_boundary(u16::MAX as usize)];
+    ((name.len() as u16).to_le_bytes(), name)
 }
 
 fn take_name(rest: &[u8]) -> Result<(&str, &[u8]), Garbled> {
