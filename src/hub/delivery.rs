@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::compressors::Compressors;
 use super::dialect::{Dialect, Dialects};
-use super::frame::Frame;
+use super::frame::{Frame, STRIP_BLOCK_BYTES_MAX};
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
 use super::topics::{Departing, TopicId, Topics};
@@ -53,6 +53,14 @@ struct Mixed {
 struct Form {
     bytes: Rc<Vec<u8>>,
     ends: Vec<u32>,
+    /// Where the whole of it stands on a strip, once somebody was behind.
+    shared: Option<Frame>,
+}
+
+impl Form {
+    fn new(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
+        Self { bytes: Rc::new(bytes), ends, shared: None }
+    }
 }
 
 /// What one step round the circle found.
@@ -86,7 +94,7 @@ impl Delivery {
         let unclaimed = items.iter().map(|item| u64::from(item.audience)).sum();
         Some(Self {
             topic,
-            form: Form { bytes: Rc::new(bytes), ends: Vec::new() },
+            form: Form::new(bytes, Vec::new()),
             is_whole,
             start: if circle == 0 { 0 } else { start % circle },
             walked: 0,
@@ -154,15 +162,23 @@ impl Delivery {
         self.spoken != Dialect::Raw
     }
 
-    /// What the subscriber of the last [`Step::Visit`] is owed; nearly always one range. Only the last of several
-    /// carries the entry: the subscriber is served when that has been written.
+    /// In how many frames the subscriber of the last [`Step::Visit`] gets what it is owed; nearly always one.
     #[inline]
-    pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
-        let last = self.ranges.len().wrapping_sub(1);
-        self.ranges.iter().enumerate().map(move |(index, range)| {
-            let entry = if index == last { self.entry } else { EntryId::NONE };
-            Frame::new(&self.form.bytes, range.from, range.to, range.publications, entry)
-        })
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// One of these. Only the last of several carries the entry: the subscriber is served when that has been written.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline]
+    #[must_use]
+    pub fn frame(&self, index: usize) -> Frame {
+        let range = self.ranges[index];
+        let entry = if index + 1 == self.ranges.len() { self.entry } else { EntryId::NONE };
+        Frame::new(&self.form.bytes, range.from, range.to, range.publications as u16, entry)
     }
 
     /// The only range of the last visit, if it is one, with its bytes: the way without a reference count.
@@ -173,6 +189,18 @@ impl Delivery {
             [range] => Some((&self.form.bytes[range.from as usize..range.to as usize], range)),
             _ => None,
         }
+    }
+
+    /// The `frame` of the last visit as it is kept for a peer that is behind: as a place on the topic's strip if it is all
+    /// of this delivery and small, so that many such peers share even the list of what they are owed.
+    pub fn kept(&mut self, frame: Frame, topics: &mut Topics) -> Frame {
+        let bytes = &self.form.bytes;
+        if frame.len() != bytes.len() || bytes.len() > STRIP_BLOCK_BYTES_MAX {
+            return frame.lean();
+        }
+        let (topic, dialect, publications) = (self.topic, self.spoken, self.items.len() as u16);
+        let place = || topics.share(topic, dialect, bytes, publications, self.entry);
+        self.form.shared.get_or_insert_with(place).clone()
     }
 
     /// Where it is entered in the ledger.
@@ -249,5 +277,5 @@ fn translate(compressors: &mut Compressors, dialect: Dialect, bytes: &[u8], item
         from = item.end as usize;
     }
     translated.shrink_to_fit();
-    is_compressed.then(|| Form { bytes: Rc::new(translated), ends })
+    is_compressed.then(|| Form::new(translated, ends))
 }

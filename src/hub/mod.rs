@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod frame;
 pub mod ledger;
 pub mod letter;
+mod memberships;
 pub mod outbox;
 mod publication;
 pub mod topics;
@@ -29,7 +30,8 @@ use crate::base::tick::Nanos;
 use abroad::Abroad;
 use compressors::Compressors;
 use delivery::Delivery;
-use ledger::{Ledger, Unpaid};
+use frame::Debt;
+use ledger::{EntryId, Ledger, Unpaid};
 use outbox::Outbox;
 use topics::{TopicId, Topics};
 
@@ -158,10 +160,18 @@ impl Hub {
     }
 
     /// Enters what a departed or slow peer was owed and did not get.
-    pub fn unpaid(&mut self, how: Unpaid, frame: &frame::Frame, now: Nanos) {
-        if frame.publications > 0 {
-            let subscribers = u32::from(frame.entry != ledger::EntryId::NONE);
-            self.ledger.unpaid(how, frame.entry, subscribers, u64::from(frame.publications), now);
+    pub fn unpaid(&mut self, how: Unpaid, debt: Debt, now: Nanos) {
+        if debt.publications > 0 {
+            let subscribers = u32::from(debt.entry != EntryId::NONE);
+            self.ledger.unpaid(how, debt.entry, subscribers, u64::from(debt.publications), now);
+        }
+    }
+
+    /// Enters what has been written.
+    pub fn paid(&mut self, debt: Debt, now: Nanos) {
+        if debt.publications > 0 {
+            let subscribers = u32::from(debt.entry != EntryId::NONE);
+            self.ledger.paid(debt.entry, subscribers, u64::from(debt.publications), now);
         }
     }
 }
@@ -185,10 +195,9 @@ mod tests {
             loop {
                 match delivery.step(&members, &mut hub.ledger, 10) {
                     Step::Visit(id) => {
-                        for frame in delivery.frames() {
-                            got.push((id.index, frame.bytes().to_vec()));
-                            let one = u32::from(frame.entry == delivery.entry());
-                            hub.ledger.paid(frame.entry, one, u64::from(frame.publications), 20);
+                        for frame in (0..delivery.frames()).map(|index| delivery.frame(index)) {
+                            got.push((id.index, frame.block(0).to_vec()));
+                            hub.paid(frame.debt(0), 20);
                         }
                     }
                     Step::Skip => {}

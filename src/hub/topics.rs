@@ -13,11 +13,15 @@
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
 use super::changes::Changes;
 use super::dialect::{Dialect, Dialects};
+use super::frame::{Frame, Strip};
+use super::ledger::EntryId;
+use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -27,6 +31,8 @@ use crate::ws::encoder::encode;
 /// Bytes of publications that leave in one write. Large enough for a hundred messages of a kilobyte, small
 /// enough that a peer with room for nothing else has room for one.
 pub const SEGMENT_BYTES_MAX: usize = 128 * 1024;
+/// Publications that leave in one write: those of a frame are counted in sixteen bits.
+const SEGMENT_ITEMS_MAX: usize = u16::MAX as usize;
 /// Tombstones that are not worth closing up.
 const TOMBSTONES_MIN: usize = 64;
 
@@ -35,7 +41,7 @@ const TOMBSTONES_MIN: usize = 64;
 pub struct TopicId(u32);
 
 impl TopicId {
-    const NONE: Self = Self(u32::MAX);
+    pub(super) const NONE: Self = Self(u32::MAX);
 }
 
 /// All topics of a worker, and who is in which.
@@ -63,6 +69,8 @@ struct Topic {
     live: u32,
     waiting: VecDeque<Segment>,
     in_delivery: bool,
+    /// In each dialect, the blocks that those who are behind are owed. As long as there are such peers.
+    strips: [Weak<Strip>; Dialect::COUNT],
     /// Where the next delivery begins: each starts one further round the circle, so that nobody is always last.
     start: u32,
 }
@@ -73,21 +81,6 @@ pub(super) struct Departing<'t> {
     pub(super) start: u32,
     pub(super) live: u32,
     pub(super) dialects: &'t Dialects,
-}
-
-/// What one connection is in: nearly always one topic, so that one is stored in place.
-#[derive(Debug, Clone)]
-struct Memberships {
-    first: Membership,
-    /// Boxed: a `Vec` in place would double what every connection costs here.
-    #[expect(clippy::box_collection)]
-    more: Option<Box<Vec<Membership>>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Membership {
-    topic: TopicId,
-    position: u32,
 }
 
 impl Topics {
@@ -231,7 +224,10 @@ impl Topics {
             return 0;
         }
         let idle = room.waiting.is_empty() && !room.in_delivery;
-        let fits = |segment: &&mut Segment| segment.bytes.len() + payload.len() <= SEGMENT_BYTES_MAX;
+        let fits = |segment: &&mut Segment| {
+            segment.bytes.len() + payload.len() <= SEGMENT_BYTES_MAX
+                && segment.items.len() < SEGMENT_ITEMS_MAX
+        };
         let segment = match room.waiting.back_mut().filter(fits) {
             Some(_) => room.waiting.back_mut().expect("the segment that was just looked at"),
             None => room.waiting.push_back_mut(Segment::default()),
@@ -245,6 +241,29 @@ impl Topics {
             self.busy.push_back(topic);
         }
         audience
+    }
+
+    /// Puts a block that was published to `topic` where peers that are behind can share it.
+    pub(super) fn share(
+        &mut self,
+        topic: TopicId,
+        dialect: Dialect,
+        bytes: &Rc<Vec<u8>>,
+        publications: u16,
+        entry: EntryId,
+    ) -> Frame {
+        let mut strip = self.topics.get_mut(topic.0 as usize).map(|room| &mut room.strips[dialect as usize]);
+        if let Some(old) = strip.as_ref().and_then(|strip| strip.upgrade())
+            && let Some(place) = old.append(bytes, publications, entry)
+        {
+            return Frame::on(&old, place);
+        }
+        let fresh = Rc::new(Strip::default());
+        if let Some(strip) = &mut strip {
+            **strip = Rc::downgrade(&fresh);
+        }
+        let place = fresh.append(bytes, publications, entry).expect("a fresh strip has room");
+        Frame::on(&fresh, place)
     }
 
     /// The topic whose turn it is to be delivered.
@@ -300,6 +319,7 @@ impl Topics {
             live: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
+            strips: Default::default(),
             start: 0,
         }) as u32);
         self.by_name.insert(name.into(), topic);
@@ -356,45 +376,6 @@ impl Topics {
         room.subscribers.truncate(kept as usize);
         room.subscribers.shrink_to(kept as usize * 2);
         room.dialects.truncate(kept as usize);
-    }
-}
-
-impl Memberships {
-    const NONE: Self = Self { first: Membership { topic: TopicId::NONE, position: 0 }, more: None };
-
-    fn find(&self, topic: TopicId) -> Option<u32> {
-        if self.first.topic == topic {
-            return Some(self.first.position);
-        }
-        self.more.as_ref()?.iter().find(|one| one.topic == topic).map(|one| one.position)
-    }
-
-    fn insert(&mut self, membership: Membership) {
-        if self.first.topic == TopicId::NONE {
-            self.first = membership;
-        } else {
-            self.more.get_or_insert_default().push(membership);
-        }
-    }
-
-    fn remove(&mut self, topic: TopicId) -> Option<Membership> {
-        if self.first.topic == topic {
-            let next = self.more.as_mut().and_then(|more| more.pop()).unwrap_or(Self::NONE.first);
-            return Some(std::mem::replace(&mut self.first, next));
-        }
-        let more = self.more.as_mut()?;
-        let at = more.iter().position(|one| one.topic == topic)?;
-        Some(more.swap_remove(at))
-    }
-
-    fn move_to(&mut self, topic: TopicId, position: u32) {
-        if self.first.topic == topic {
-            self.first.position = position;
-        } else if let Some(more) = &mut self.more
-            && let Some(one) = more.iter_mut().find(|one| one.topic == topic)
-        {
-            one.position = position;
-        }
     }
 }
 

@@ -9,7 +9,8 @@
 //!    └──last word said──▶ Finishing ──written, their end──▶ doomed
 //! ```
 //!
-//! Invariants: the stage only moves to the right; who is doomed is served no more and is reaped in this turn.
+//! Invariants: the stage only moves to the right; who is doomed is served no more, and is reaped as soon as a
+//! turn has time for it.
 
 use super::deflate::Memory;
 use super::limits::CONNECTION_BYTES_MAX;
@@ -108,7 +109,7 @@ pub enum Stage {
     Closing,
     /// What waits is written, then our side ends; whatever comes is thrown away.
     Finishing,
-    /// To be reaped at the end of the turn.
+    /// To be reaped, at the end of this turn or of one of the next.
     Doomed,
 }
 

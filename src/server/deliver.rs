@@ -25,7 +25,7 @@ use crate::hub::Hub;
 use crate::hub::delivery::{Delivery, Step};
 use crate::hub::dialect::Dialect;
 use crate::hub::frame::Frame;
-use crate::hub::ledger::{EntryId, Unpaid};
+use crate::hub::ledger::Unpaid;
 use crate::hub::outbox::{Action, Command};
 use crate::net::Net;
 use crate::service::{Departure, Service};
@@ -147,7 +147,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             match delivery.step(members, &mut self.hub.ledger, self.now) {
                 Step::Done => break true,
                 Step::Skip => {}
-                Step::Visit(id) => self.visit(id, &delivery, slice, &mut slow),
+                Step::Visit(id) => self.visit(id, &mut delivery, slice, &mut slow),
             }
             if slice.visits >= visits_max || slice.bytes >= DELIVERY_BYTES_MAX {
                 break false;
@@ -169,7 +169,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Brings one subscriber what it is owed.
     #[inline]
-    fn visit(&mut self, id: ConnId, delivery: &Delivery, slice: &mut Slice, slow: &mut Vec<ConnId>) {
+    fn visit(&mut self, id: ConnId, delivery: &mut Delivery, slice: &mut Slice, slow: &mut Vec<ConnId>) {
         slice.visits += 1;
         let Self { roster, net, metrics, hub, doomed, config, now, .. } = self;
         let Some(connection) = roster.get(id) else { return };
@@ -197,26 +197,27 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             tried = Some(gone);
         }
-        for frame in delivery.frames() {
+        for index in 0..delivery.frames() {
+            let frame = delivery.frame(index);
             let is_free = connection.queue.is_empty() && connection.stage == Stage::Open;
             let gone = match tried.take() {
                 Some(gone) => gone,
-                None if is_free => metrics.send(net, connection, frame.bytes()),
+                None if is_free => metrics.send(net, connection, frame.block(0)),
                 None => 0,
             };
             if gone == BROKEN {
                 Self::doom_one(connection, id, Departure::Reset, doomed);
             }
             if connection.stage != Stage::Open {
-                hub.unpaid(Unpaid::Departed, &frame, *now);
+                hub.unpaid(Unpaid::Departed, frame.debt(0), *now);
                 continue;
             }
             slice.bytes += gone;
             if gone == frame.len() {
-                paid(hub, &frame, *now);
+                hub.paid(frame.debt(0), *now);
                 continue;
             }
-            let closes = queue(connection, frame, gone, config, hub, *now);
+            let closes = queue(connection, delivery, frame, gone, config, hub, *now);
             if closes {
                 connection.parting = Departure::SlowConsumer;
                 hub.outbox.close(id, CloseCode::TRY_AGAIN_LATER, "too slow for this channel");
@@ -276,6 +277,7 @@ impl Metrics {
 /// closed for it.
 fn queue<K>(
     connection: &mut Connection<K>,
+    delivery: &mut Delivery,
     frame: Frame,
     gone: usize,
     config: &Config,
@@ -283,26 +285,27 @@ fn queue<K>(
     now: Nanos,
 ) -> bool {
     let verdict = judge(config.overflow, connection.queue.weight(), frame.len() - gone, config.queue_max);
-    let missed = &mut connection.missed;
+    let (missed, debt) = (&mut connection.missed, frame.debt(0));
     match verdict {
         Verdict::Queue if gone == 0 && is_made(Mutation::Overtaken) => {
             connection.queue.push_urgent(frame.lean());
         }
-        Verdict::Queue => connection.queue.push(frame.lean(), gone),
+        Verdict::Queue if connection.queue.is_empty() => connection.queue.push(frame.lean(), gone),
+        Verdict::Queue => connection.queue.push(delivery.kept(frame, &mut hub.topics), 0),
         Verdict::Drop => {
-            *missed = missed.saturating_add(frame.publications);
-            hub.unpaid(Unpaid::Dropped, &frame, now);
+            *missed = missed.saturating_add(debt.publications);
+            hub.unpaid(Unpaid::Dropped, debt, now);
         }
         Verdict::Replace => {
             connection.queue.drop_publications(|old| {
                 *missed = missed.saturating_add(old.publications);
-                hub.unpaid(Unpaid::Dropped, &old, now);
+                hub.unpaid(Unpaid::Dropped, old, now);
             });
             connection.queue.push(frame.lean(), 0);
         }
         Verdict::Close => {
-            hub.unpaid(Unpaid::Dropped, &frame, now);
-            connection.queue.drop_publications(|old| hub.unpaid(Unpaid::Dropped, &old, now));
+            hub.unpaid(Unpaid::Dropped, debt, now);
+            connection.queue.drop_publications(|old| hub.unpaid(Unpaid::Dropped, old, now));
         }
     }
     verdict == Verdict::Close
@@ -312,13 +315,5 @@ impl Overflow {
     /// The notice that a peer gets, as a text message, when it has caught up after missing `missed` publications.
     pub(super) fn gap_notice(missed: u32) -> String {
         format!("{{\"type\":\"gap\",\"missed\":{missed}}}")
-    }
-}
-
-/// Enters a frame that has been written.
-pub(super) fn paid(hub: &mut Hub, frame: &Frame, now: Nanos) {
-    if frame.publications > 0 {
-        let subscribers = u32::from(frame.entry != EntryId::NONE);
-        hub.ledger.paid(frame.entry, subscribers, u64::from(frame.publications), now);
     }
 }

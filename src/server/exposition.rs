@@ -102,7 +102,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         let now = Tick::of(self.now);
         let waiting = self.behind.iter().filter_map(|(id, since)| {
             let connection = self.roster.find(*id)?;
-            (!connection.queue.is_empty()).then_some((connection.queue.bytes(), *since, connection))
+            (connection.is_served() && !connection.queue.is_empty()).then_some((
+                connection.queue.bytes(),
+                *since,
+                connection,
+            ))
         });
         let mut waiting: Vec<_> = waiting.collect();
         if waiting.len() > SLOWEST_MAX {
@@ -195,6 +199,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             metrics.listener_rests,
         );
         page.counter("expiries_cut_total", "Turns that left timers for the next.", metrics.expiries_cut);
+        page.counter(
+            "reaps_cut_total",
+            "Turns that let some of those who had ended go in the next.",
+            metrics.reaps_cut,
+        );
         page.counter(
             "publishers_paused_total",
             "Publishers not read: too much waits.",

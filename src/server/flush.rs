@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 
 use super::config::Overflow;
 use super::connection::Stage;
-use super::deliver::{BROKEN, paid};
+use super::deliver::BROKEN;
 use super::limits::{REPLY_BYTES_SOFT_MAX, SLICES_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
@@ -94,7 +94,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if n > 0 {
             connection.progress = Tick::of(*now);
             metrics.bytes_out += n as u64;
-            connection.queue.advance(n, |frame| paid(hub, &frame, *now));
+            connection.queue.advance(n, |debt| hub.paid(debt, *now));
             let may_interpose = connection.queue.is_between_frames()
                 && (connection.stage == Stage::Open || is_made(Mutation::PongBehindClose));
             if may_interpose && let Some(pong) = connection.pong.take() {

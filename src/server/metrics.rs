@@ -48,6 +48,8 @@ pub struct Metrics {
     pub listener_rests: u64,
     /// Turns that left entries of the wheel for the next.
     pub expiries_cut: u64,
+    /// Turns that left doomed connections for the next.
+    pub reaps_cut: u64,
     /// Turns that left decoding for the next, because enough had been answered.
     pub turns_cut: u64,
     /// Times a publisher was not read from because too much waited for delivery.
@@ -99,6 +101,7 @@ impl Default for Metrics {
             accepts_over: 0,
             listener_rests: 0,
             expiries_cut: 0,
+            reaps_cut: 0,
             turns_cut: 0,
             publishers_paused: 0,
             readers_paused: 0,

@@ -3,8 +3,13 @@
 //! Parting happens here alone: the service is told, topics are left, debts are entered, buffers go home, the socket is
 //! closed, the reason is counted. What the service publishes on the occasion waits for the next turn.
 //!
-//! Invariant: the service hears of the end of every peer it was told of, once.
+//! To let somebody go costs a `close` and a walk through what it was owed, and when a network fails all go at once. So a
+//! turn lets [`REAPS_MAX`] go; the others stay doomed, who are neither read from nor written to, and go in the turns that
+//! follow without waiting.
+//!
+//! Invariants: the service hears of the end of every peer it was told of, once, in the order in which they were doomed.
 
+use super::limits::REAPS_MAX;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -13,13 +18,16 @@ use crate::net::Net;
 use crate::service::{Ctx, Service};
 
 impl<N: Net, S: Service> Worker<N, S> {
-    /// Lets everybody go who is doomed.
+    /// Lets those go who were doomed first, as many as a turn has time for.
     pub(super) fn reap(&mut self) {
-        let mut doomed = std::mem::take(&mut self.doomed);
-        for id in doomed.drain(..) {
+        self.metrics.reaps_cut += u64::from(self.doomed.len() > REAPS_MAX);
+        for _ in 0..REAPS_MAX {
+            let Some(id) = self.doomed.pop_front() else { break };
             self.reap_one(id);
         }
-        self.doomed = doomed;
+        if self.doomed.is_empty() {
+            self.doomed.shrink_to(REAPS_MAX);
+        }
     }
 
     fn reap_one(&mut self, id: ConnId) {
@@ -35,7 +43,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             "it left before it was sent everything"
         );
         if !is_made(Mutation::MissingEntry) {
-            connection.queue.clear(|frame| self.hub.unpaid(Unpaid::Departed, &frame, self.now));
+            connection.queue.clear(|debt| self.hub.unpaid(Unpaid::Departed, debt, self.now));
         }
         if !is_made(Mutation::BufferNotReturned) {
             self.give_back(connection.held.take());

@@ -7,10 +7,10 @@
 //! remainder listed, and the next wait does not sleep: a publication to fifty thousand peers is written in slices,
 //! and heartbeats go on in between.
 //!
-//! Invariants: `now` is read once a turn; what else reads the clock only measures (a slice, the turn); between turns
-//! nobody is doomed, and whatever is pending keeps the next wait from sleeping.
+//! Invariants: `now` is read once a turn; what else reads the clock only measures (a slice, the turn); whoever
+//! is still doomed after a turn is served no more; and whatever is pending keeps the next wait from sleeping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::config::Config;
 use super::connection::{Connection, Stage};
 use super::deflate::Deflation;
 use super::departing::Farewell;
-use super::limits::{HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
+use super::limits::{BEHIND_KEEP, HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
 use super::metrics::Metrics;
 use super::roster::Roster;
 use crate::base::id::ConnId;
@@ -65,8 +65,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) writable: Vec<ConnId>,
     /// For whom something waits, and since when; who has caught up may still stand here.
     pub(super) behind: HashMap<ConnId, Tick>,
-    /// Who is to be reaped at the end of this turn.
-    pub(super) doomed: Vec<ConnId>,
+    /// Who is to be reaped, in this order.
+    pub(super) doomed: VecDeque<ConnId>,
     /// Listeners at which somebody may be waiting.
     pub(super) knocking: Vec<bool>,
     /// Nobody is accepted before this moment: the system has nothing left.
@@ -124,7 +124,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             readable: Vec::new(),
             writable: Vec::new(),
             behind: HashMap::new(),
-            doomed: Vec::new(),
+            doomed: VecDeque::new(),
             knocking,
             accept_again: None,
             is_resting: false,
@@ -173,7 +173,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if self.bus.as_ref().is_some_and(|bus| bus.is_busy()) {
             return Some(Duration::ZERO);
         }
-        let tidy = (self.pool.kept_bytes() > 0).then_some(self.housekeeping);
+        let tidy = (self.pool.kept_bytes() > 0 || self.is_roomy()).then_some(self.housekeeping);
         let expiry = self.wheel.next_due().map(|tick| self.now + tick.until(self.now));
         let farewell = self.farewell.as_ref().map(|farewell| farewell.next_ns());
         let service = self.service.next_due().filter(|_| !is_made(Mutation::TickOverslept));
@@ -203,7 +203,15 @@ impl<N: Net, S: Service> Worker<N, S> {
         if self.now >= self.housekeeping {
             self.housekeeping = self.now + HOUSEKEEPING;
             self.pool.trim();
+            if self.is_roomy() {
+                self.behind.shrink_to(2 * self.behind.len().max(BEHIND_KEEP));
+            }
         }
+    }
+
+    /// Whether the list of those who are behind has far more room than they need: many were, once.
+    fn is_roomy(&self) -> bool {
+        self.behind.capacity() > 4 * self.behind.len().max(BEHIND_KEEP)
     }
 
     /// Sorts what became ready into the lists of the phases. Returns whether we were told twice to stop.
@@ -270,7 +278,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    /// Has `id` reaped at the end of this turn. From anywhere, any number of times; the first reason counts.
+    /// Has `id` reaped, at the end of this turn if there is time. From anywhere, any number of times; the first reason counts.
     pub(super) fn doom(&mut self, id: ConnId, why: Departure) {
         if let Some(connection) = self.roster.get(id) {
             Self::doom_one(connection, id, why, &mut self.doomed);
@@ -282,12 +290,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         connection: &mut Connection<N::Socket>,
         id: ConnId,
         why: Departure,
-        doomed: &mut Vec<ConnId>,
+        doomed: &mut VecDeque<ConnId>,
     ) {
         if connection.stage != Stage::Doomed {
             connection.stage = Stage::Doomed;
             connection.parting = why;
-            doomed.push(id);
+            doomed.push_back(id);
         }
     }
 
