@@ -33,10 +33,9 @@ fn deliver(hub: &mut Hub) -> usize {
         loop {
             match delivery.step(members, &mut hub.ledger, 1) {
                 Step::Visit(_) => {
-                    for frame in delivery.frames() {
-                        bytes += frame.bytes().len();
-                        let one = u32::from(frame.entry == delivery.entry());
-                        hub.ledger.paid(frame.entry, one, u64::from(frame.publications), 2);
+                    for frame in (0..delivery.frames()).map(|index| delivery.frame(index)) {
+                        bytes += frame.len();
+                        hub.paid(frame.debt(0), 2);
                     }
                 }
                 Step::Skip => {}

@@ -109,6 +109,11 @@ pub fn all() -> Vec<Bar> {
         bar(Question::Deflate, 10_000, 1024, 1, Plain, 1.15),
         bar(Question::Deflate, 1000, 1024, 1, Plain, 1.15),
         bar(Question::Flood, 2, 0, 1, Nothing, 3.0),
+        bar(Question::Parting, 18_000, 0, 1, Nothing, 5.0),
+        bar(Question::Parting, 1000, 0, 1, Nothing, 5.0),
+        bar(Question::Stalled, 10_000, 1024, 1024, Nothing, 16.0),
+        bar(Question::Burst, 10_000, 1024, 1024, Nothing, 1.1),
+        bar(Question::Heartbeats, 18_000, 0, 1, Nothing, 2.0),
     ]
 }
 

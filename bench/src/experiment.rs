@@ -6,105 +6,16 @@
 //! Invariants: every session is a fresh server process; a session is warmed up first; a failure
 //! spoils the cells of its own session and is reported where the number would stand.
 
-use std::fmt;
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::bars::JUDGED;
+use crate::crowd;
 use crate::driver::{self, Failure, Fleet, Sample, Trust};
+pub use crate::question::{Cell, Question};
 use crate::server::{Contestant, Cores, Running};
-
-/// The questions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Question {
-    /// Processor time per delivery of a broadcast.
-    Fanout,
-    /// Processor time per echoed message.
-    Echo,
-    /// Processor time per connection upgraded and closed.
-    Handshake,
-    /// Own memory per idle connection.
-    Idle,
-    /// How long an echo takes while a publication goes to everybody.
-    Amid,
-    /// Processor time per delivery of JSON, plain and compressed.
-    Deflate,
-    /// How much longer an echo takes beside a peer that floods.
-    Flood,
-}
-
-impl Question {
-    /// All of them, in the order they are asked.
-    pub const ALL: [Self; 7] =
-        [Self::Fanout, Self::Echo, Self::Handshake, Self::Idle, Self::Amid, Self::Deflate, Self::Flood];
-
-    /// What a result is counted in.
-    pub const fn unit(self) -> &'static str {
-        match self {
-            Self::Fanout | Self::Deflate => "µs per delivery",
-            Self::Echo => "µs per message",
-            Self::Handshake => "µs per handshake",
-            Self::Idle => "bytes per connection",
-            Self::Amid => "ms, 99.9 % of echoes amid publications",
-            Self::Flood => "times calm, 99 % of echoes beside one that floods",
-        }
-    }
-}
-
-/// One number to find: a question with its sizes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Cell {
-    /// What is asked.
-    pub question: Question,
-    /// Connections; those under way at once for handshakes, the most for idle memory.
-    pub clients: usize,
-    /// Payload of a message in bytes.
-    pub size_bytes: usize,
-    /// Messages per burst (fan-out), messages in flight per client (echo), else 1.
-    pub width: usize,
-    /// Whether the subscribers are sent it compressed.
-    pub deflate: bool,
-}
-
-impl fmt::Display for Cell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clients = Rounded { number: self.clients, units: &[(1000, "k")] };
-        let size = Rounded { number: self.size_bytes, units: &[(1 << 20, " Mi"), (1 << 10, " Ki")] };
-        match self.question {
-            Question::Fanout if self.width == 1 && self.size_bytes == 64 => write!(f, "{clients}"),
-            Question::Fanout if self.size_bytes == 64 => write!(f, "{clients}, burst {}", self.width),
-            Question::Fanout => write!(f, "{clients} × {size}B, burst {}", self.width),
-            Question::Echo if self.size_bytes != 64 => write!(f, "{clients} × {size}B"),
-            Question::Echo if self.width > 1 => write!(f, "{clients}, {} in flight", self.width),
-            Question::Echo => write!(f, "{clients} clients"),
-            Question::Handshake => write!(f, "{clients} at once"),
-            Question::Idle => write!(f, "up to {clients}"),
-            Question::Amid => write!(f, "{clients}"),
-            Question::Deflate if self.deflate => write!(f, "{clients} × {size}B compressed"),
-            Question::Deflate => write!(f, "{clients} × {size}B plain"),
-            Question::Flood => write!(f, "one probe, one flood"),
-        }
-    }
-}
-
-/// A number in the largest of `units` that divides it.
-struct Rounded {
-    number: usize,
-    units: &'static [(usize, &'static str)],
-}
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, units } = *self;
-        match units.iter().find(|(unit, _)| number >= *unit && number.is_multiple_of(*unit)) {
-            Some((unit, name)) => write!(f, "{}{name}", number / unit),
-            None => write!(f, "{number}"),
-        }
-    }
-}
 
 /// Cells that share one server process and its connections.
 #[derive(Clone, Debug)]
@@ -195,6 +106,17 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         (Question::Idle, Scale::Quick) => vec![session(2000, &[(0, 1)])],
         (Question::Idle, Scale::Clients(clients)) => vec![session(clients, &[(0, 1)])],
         (Question::Flood, _) => vec![session(2, &[(0, 1)])],
+        (Question::Parting | Question::Heartbeats, Scale::Full) => vec![session(18_000, &[(0, 1)])],
+        (Question::Parting | Question::Heartbeats, Scale::Quick) => vec![session(1000, &[(0, 1)])],
+        (Question::Parting | Question::Heartbeats, Scale::Clients(clients)) => {
+            vec![session(clients, &[(0, 1)])]
+        }
+        // A mebibyte of publications.
+        (Question::Stalled | Question::Burst, Scale::Full) => vec![session(10_000, &[(1024, 1024)])],
+        (Question::Stalled | Question::Burst, Scale::Quick) => vec![session(500, &[(1024, 1024)])],
+        (Question::Stalled | Question::Burst, Scale::Clients(clients)) => {
+            vec![session(clients, &[(1024, 1024)])]
+        }
         (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
         (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
         (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],
@@ -230,7 +152,7 @@ fn part_of(contestant: &Contestant, session: &Session) -> Session {
     let mut part = session.clone();
     part.cells.retain(|cell| match (contestant.name.as_str(), cell.question) {
         // Who is compressed and who is not is compared within one server.
-        (name, Question::Deflate) => name == JUDGED,
+        (name, question) if question.is_of_one() => name == JUDGED,
         ("floor-batch", question) => question == Question::Fanout,
         ("floor-send", Question::Fanout) => cell.width <= SINGLE_SENDS_MAX,
         _ => true,
@@ -256,9 +178,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         return Vec::new();
     }
     let mut contestant = contestant.clone();
-    if session.question == Question::Deflate {
-        contestant.command.extend(["--deflate", "shared"].map(str::to_owned));
-    }
+    contestant.command.extend(session.question.flags().iter().map(|&flag| flag.to_owned()));
     let contestant = &contestant;
     let running = match Running::start(contestant, plan.cores) {
         Ok(running) => running,
@@ -272,6 +192,13 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
         Question::Deflate => deflate(plan, session, &running, &mut found),
         Question::Flood => flood(plan, &running, &mut found),
+        Question::Parting => crowd::parting(&running, session.clients).map(|ms| found.push(Ok((ms, None)))),
+        Question::Stalled => crowd::stalled(&running, session.clients, session.cells[0].width)
+            .map(|mebibytes| found.push(Ok((mebibytes, None)))),
+        Question::Burst => crowd::burst(&running, session.clients, session.cells[0].width)
+            .map(|times| found.push(Ok((times, None)))),
+        Question::Heartbeats => crowd::heartbeats(&running, session.clients, Duration::from_secs(9))
+            .map(|(percent, ping_us)| found.push(Ok((percent, Some(ping_us))))),
     };
     if let Err(failure) = outcome {
         found.push(Err(failure.to_string()));
@@ -289,15 +216,8 @@ fn messages(
     let path = if session.question == Question::Echo { "/echo" } else { "/broadcast" };
     let mut fleet = Fleet::connect(running.address(), path, session.clients, trust)?;
     for cell in &session.cells {
-        let mut measure = |duration| match session.question {
-            Question::Echo => driver::echo(&mut fleet, cell.size_bytes, cell.width, duration),
-            Question::Fanout
-            | Question::Handshake
-            | Question::Idle
-            | Question::Amid
-            | Question::Deflate
-            | Question::Flood => driver::fanout(&mut fleet, cell.size_bytes, cell.width, duration),
-        };
+        let measure_one = if session.question == Question::Echo { driver::echo } else { driver::fanout };
+        let mut measure = |duration| measure_one(&mut fleet, cell.size_bytes, cell.width, duration);
         if found.is_empty() {
             measure(plan.duration / 4)?;
         }

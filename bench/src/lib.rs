@@ -8,13 +8,16 @@
 //! - [`peers`]: other people's servers, tuned as well as we know how.
 //! - [`driver`]: the client all of them have to face.
 //! - [`server`]: starts a server as a process, pins it, reads its processor time and memory.
-//! - [`experiment`]: what is asked, in which order, how often.
+//! - [`question`] and [`experiment`]: what is asked, in which order, how often.
+//! - [`crowd`]: what is asked of thousands together.
 //! - [`bars`] and [`mod@table`]: what should come out, and what did.
 
 pub mod bars;
+pub mod crowd;
 pub mod driver;
 pub mod experiment;
 pub mod floor;
 pub mod peers;
+pub mod question;
 pub mod server;
 pub mod table;

@@ -18,7 +18,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{Failure, PATIENCE, frames};
 
@@ -26,6 +26,8 @@ use super::{Failure, PATIENCE, frames};
 const LOT: usize = 128;
 /// Connections from one source address: the default port range has 28 232.
 const PER_SOURCE: usize = 20_000;
+/// A receive buffer so small that the system takes the least it has.
+const NARROW_BYTES: usize = 4096;
 const RECEIVE_BYTES: usize = 256 * 1024;
 /// Few, so that nobody's answer waits long for others to be read.
 const EVENTS_MAX: usize = 64;
@@ -43,6 +45,7 @@ pub enum Trust {
 pub struct Fleet {
     epoll: OwnedFd,
     clients: Vec<Client>,
+    is_narrow: bool,
     events: Vec<Event>,
     buffer: Vec<u8>,
     trust: Trust,
@@ -81,10 +84,28 @@ impl Fleet {
         count: usize,
         trust: Trust,
     ) -> Result<Self, Failure> {
+        let mut fleet = Self::empty(trust)?;
+        fleet.grow_with(server, request, count)?;
+        Ok(fleet)
+    }
+
+    /// Clients that take in as little unread as the system allows.
+    ///
+    /// # Errors
+    /// As [`Fleet::connect`].
+    pub fn connect_narrow(server: SocketAddrV4, path: &str, count: usize) -> Result<Self, Failure> {
+        let mut fleet = Self::empty(Trust::Contents)?;
+        fleet.is_narrow = true;
+        fleet.grow(server, path, count)?;
+        Ok(fleet)
+    }
+
+    fn empty(trust: Trust) -> Result<Self, Failure> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let mut fleet = Self {
+        Ok(Self {
             epoll,
-            clients: Vec::with_capacity(count),
+            clients: Vec::new(),
+            is_narrow: false,
             events: Vec::with_capacity(EVENTS_MAX),
             buffer: vec![0; RECEIVE_BYTES],
             trust,
@@ -93,9 +114,7 @@ impl Fleet {
             outgoing_bytes: 0,
             frame_bytes: 0,
             missing: 0,
-        };
-        fleet.grow_with(server, request, count)?;
-        Ok(fleet)
+        })
     }
 
     /// Adds `count` clients to those that are there.
@@ -111,7 +130,7 @@ impl Fleet {
         while self.clients.len() < end {
             let begun = self.clients.len();
             let lot: Vec<TcpStream> = (begun..end.min(begun + LOT))
-                .map(|index| open(server, index / PER_SOURCE, request))
+                .map(|index| connect(server, index / PER_SOURCE, request, self.is_narrow))
                 .collect::<io::Result<_>>()?;
             for mut stream in lot {
                 await_upgrade(&mut stream)?;
@@ -120,6 +139,36 @@ impl Fleet {
                 let index = EventData::new_u64(self.clients.len() as u64);
                 epoll::add(&self.epoll, &stream, index, interest)?;
                 self.clients.push(Client { socket: stream.into(), received: 0, unsent: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Resets every connection, as fast as that goes.
+    ///
+    /// # Errors
+    /// When the system refuses the option that makes a close a reset.
+    pub fn reset(self) -> io::Result<()> {
+        for client in &self.clients {
+            SockRef::from(&client.socket).set_linger(Some(Duration::ZERO))?;
+        }
+        drop(self);
+        Ok(())
+    }
+
+    /// Reads and throws away what has come, from everybody.
+    ///
+    /// # Errors
+    /// When the server has ended a connection.
+    pub fn drain(&mut self) -> Result<(), Failure> {
+        for (index, client) in self.clients.iter().enumerate() {
+            loop {
+                match rustix::net::recv(&client.socket, self.buffer.as_mut_slice(), RecvFlags::empty()) {
+                    Ok((_, 0)) => return Err(Failure::Closed { client: index }),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(())
@@ -282,11 +331,18 @@ pub fn raise_descriptor_limit() -> u64 {
 /// Connects from 127.0.0.(2 + source) and sends the request. The port is chosen only at connect, where the
 /// kernel can take any that is free *towards this server*, also one that still waits out its last use.
 pub(super) fn open(server: SocketAddrV4, source: usize, request: &[u8]) -> io::Result<TcpStream> {
+    connect(server, source, request, false)
+}
+
+fn connect(server: SocketAddrV4, source: usize, request: &[u8], is_narrow: bool) -> io::Result<TcpStream> {
     let last = u8::try_from(2 + source % 200).expect("at most 201");
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     nix::sys::socket::setsockopt(&socket, IpBindAddressNoPort, &true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into())?;
     socket.set_tcp_nodelay(true)?;
+    if is_narrow {
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+    }
     socket.connect(&SocketAddr::V4(server).into())?;
     let mut stream = TcpStream::from(socket);
     stream.write_all(request)?;

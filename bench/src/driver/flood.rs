@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use super::{Failure, Probe, fleet, frames};
 
-/// An empty masked pong.
-const PONG: [u8; 6] = [0x8a, 0x80, 0x37, 0xfa, 0x21, 0x3d];
 /// Pongs in one write: 60 KiB, little enough for the probe not to wait for us.
 const PONGS: usize = 10 * 1024;
 
@@ -34,7 +32,7 @@ impl Flooder {
         let mut stream = fleet::open(server, SOURCE, &frames::request("/echo"))?;
         fleet::await_upgrade(&mut stream)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, bytes: PONG.repeat(PONGS), gone: 0 })
+        Ok(Self { stream, bytes: frames::PONG.repeat(PONGS), gone: 0 })
     }
 
     /// Sends what the socket takes of one write.

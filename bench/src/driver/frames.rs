@@ -20,6 +20,13 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const BINARY_FIN: u8 = 0x82;
 const MASKED: u8 = 0x80;
 
+/// A ping as a server sends it, without payload (RFC 6455 §5.5.2).
+pub const PING: [u8; 2] = [0x89, 0];
+/// The masked pong that answers it.
+pub const PONG: [u8; 6] = [0x8a, MASKED, MASK[0], MASK[1], MASK[2], MASK[3]];
+/// A masked close frame without a code.
+pub const CLOSE: [u8; 6] = [0x88, MASKED, MASK[0], MASK[1], MASK[2], MASK[3]];
+
 /// The upgrade request for a path.
 pub fn request(path: &str) -> Vec<u8> {
     request_with(path, "")

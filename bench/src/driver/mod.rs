@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 mod amid;
+mod crowd;
 mod deflate;
 mod echo;
 mod fanout;
@@ -21,6 +22,7 @@ pub mod frames;
 mod handshake;
 
 pub use amid::{Probe, amid};
+pub use crowd::{answer_pings, publish};
 pub use deflate::Squeeze;
 pub use echo::echo;
 pub use fanout::fanout;

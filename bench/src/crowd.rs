@@ -1,0 +1,117 @@
+//! What happens when thousands of peers do the same thing: leave, stall, take a burst, say nothing.
+//!
+//! These are questions about stentor alone: most of the answers are what it says of itself at `/stats`, or its memory. Each
+//! has a bar that is a number and not a ratio.
+//!
+//! Invariants: a number is taken when what it is about has come to rest, or after [`PATIENCE`] not at all.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::driver::{self, Failure, Fleet, Trust};
+use crate::server::Running;
+
+/// How long to wait for a server to come to rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Until what is freed by the clock has been freed.
+const REST: Duration = Duration::from_millis(2500);
+const MESSAGE_BYTES: usize = 1024;
+
+/// Everybody is reset at once: the longest turn in milliseconds, those of their coming included.
+///
+/// # Errors
+/// When somebody is not let in, or not let go.
+pub fn parting(running: &Running, clients: usize) -> Result<f64, Failure> {
+    let fleet = Fleet::connect(running.address(), "/broadcast", clients, Trust::Contents)?;
+    fleet.reset()?;
+    let stats = wait(running, |stats| number(stats, "connections") == 1)?;
+    let longest = stats["turn_ns"]["max"].as_u64().unwrap_or(u64::MAX);
+    Ok(longest as f64 / 1e6)
+}
+
+/// Nobody reads while `messages` are published: what that costs, in MiB of the server's own memory.
+///
+/// # Errors
+/// When somebody is not let in, or not everybody falls behind.
+pub fn stalled(running: &Running, clients: usize, messages: usize) -> Result<f64, Failure> {
+    let _fleet = Fleet::connect_narrow(running.address(), "/broadcast", clients)?;
+    thread::sleep(REST);
+    let before = running.anonymous_bytes();
+    fall_behind(running, clients, messages)?;
+    Ok(running.anonymous_bytes().saturating_sub(before) as f64 / f64::from(1 << 20))
+}
+
+/// A burst that leaves everybody behind, and is read in the end: memory afterwards, in times that of before.
+///
+/// # Errors
+/// When somebody is not let in, not everybody falls behind, or somebody never catches up.
+pub fn burst(running: &Running, clients: usize, messages: usize) -> Result<f64, Failure> {
+    let few = clients / 8;
+    let mut fleet = Fleet::connect_narrow(running.address(), "/broadcast", few)?;
+    thread::sleep(REST);
+    let own = running.anonymous_bytes();
+    fleet.grow(running.address(), "/broadcast", clients - few)?;
+    thread::sleep(REST);
+    let before = running.anonymous_bytes().saturating_sub(own);
+    fall_behind(running, clients, messages)?;
+    let began = Instant::now();
+    while number(&running.stats()?, "queued") > 0 {
+        if began.elapsed() > PATIENCE {
+            return Err(io::Error::other("somebody is still behind after a minute").into());
+        }
+        fleet.drain()?;
+    }
+    thread::sleep(REST);
+    let after = running.anonymous_bytes().saturating_sub(own);
+    Ok(after as f64 / before as f64)
+}
+
+/// Nobody says anything: what pings and pongs cost, in percent of a core, and µs for each ping.
+///
+/// # Errors
+/// When somebody is not let in, or something other than a ping comes.
+pub fn heartbeats(running: &Running, clients: usize, interval: Duration) -> Result<(f64, f64), Failure> {
+    let mut fleet = Fleet::connect(running.address(), "/broadcast", clients, Trust::Nothing)?;
+    // By then the pings of those who came together are spread as they will be.
+    driver::answer_pings(&mut fleet, interval * 2)?;
+    let (began, spent) = (Instant::now(), running.cpu_ns());
+    let pings = driver::answer_pings(&mut fleet, interval)?;
+    let (wall, spent) = (began.elapsed(), running.cpu_ns() - spent);
+    Ok((spent as f64 / wall.as_nanos() as f64 * 100.0, spent as f64 / 1e3 / pings.max(1) as f64))
+}
+
+/// Publishes, and waits until nothing moves any more.
+fn fall_behind(running: &Running, clients: usize, messages: usize) -> Result<(), Failure> {
+    driver::publish(running.address(), MESSAGE_BYTES, messages)?;
+    let mut moved = (0, 0);
+    let stats = wait(running, |stats| {
+        let now = (number(stats, "queued"), number(stats, "deliveries_total"));
+        let is_all = number(stats, "publications_total") == messages as u64;
+        is_all && now == std::mem::replace(&mut moved, now)
+    })?;
+    let behind = number(&stats, "peers_behind");
+    if behind == clients as u64 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{behind} of {clients} are behind")).into())
+}
+
+fn wait(running: &Running, mut is_so: impl FnMut(&Value) -> bool) -> Result<Value, Failure> {
+    const STEP: Duration = Duration::from_millis(300);
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        let stats = running.stats()?;
+        if is_so(&stats) {
+            return Ok(stats);
+        }
+        thread::sleep(STEP);
+    }
+    Err(io::Error::other("no rest within a minute").into())
+}
+
+fn number(stats: &Value, name: &str) -> u64 {
+    stats[name].as_u64().unwrap_or(0)
+}
