@@ -35,7 +35,9 @@ fn deliver(hub: &mut Hub) -> usize {
                 Step::Visit(_) => {
                     for frame in (0..delivery.frames()).map(|index| delivery.frame(index)) {
                         bytes += frame.len();
-                        hub.paid(frame.debt(0), 2);
+                        let debt = frame.debt(0);
+                        let one = u32::from(debt.entry == delivery.entry());
+                        hub.ledger.paid(debt.entry, one, u64::from(debt.publications), 2);
                     }
                 }
                 Step::Skip => {}
