@@ -3,7 +3,7 @@
 //! A packet with attachments comes as text that says how many, and as many binary messages behind it. Whatever can be wrong
 //! with it is found in the text, before the first byte is kept for it.
 //!
-//! Invariants: what npm's `socket.io-parser` rejects is rejected; nothing is kept for a packet without attachments;
+//! Invariants: what npm's `socket.io-parser` rejects is rejected; a packet that both take means the same to both;
 //! what is kept is bounded by [`Limits::attachment_bytes_max`]; no input panics. Stricter than there, because no client does so: counts
 //! and ids are decimal digits (there also spaces, `0x1`), an event has a name and it is a string.
 
@@ -135,8 +135,11 @@ fn attachment_count(text: &str) -> Result<(usize, &str), Wrong> {
         return Err(Wrong::AttachmentCount);
     }
     // Digits that do not fit are a number that is too high.
-    let count = digits.parse().unwrap_or(usize::MAX);
-    if count > ATTACHMENTS_MAX { Err(Wrong::TooManyAttachments) } else { Ok((count, rest)) }
+    match digits.parse().unwrap_or(usize::MAX) {
+        0 => Err(Wrong::AttachmentCount),
+        count if count > ATTACHMENTS_MAX => Err(Wrong::TooManyAttachments),
+        count => Ok((count, rest)),
+    }
 }
 
 fn read_json(text: &str, limits: &Limits) -> Result<Value, Wrong> {
@@ -146,6 +149,10 @@ fn read_json(text: &str, limits: &Limits) -> Result<Value, Wrong> {
     }
     if extent.values > limits.values_max {
         return Err(Wrong::TooManyValues);
+    }
+    // White space before the value is JSON, but elsewhere a space there is taken for an id.
+    if text.starts_with(|first: char| first.is_ascii_whitespace()) {
+        return Err(Wrong::Json);
     }
     serde_json::from_str(text).map_err(|_| Wrong::Json)
 }

@@ -248,7 +248,7 @@ pub enum Wrong {
     Empty,
     /// It does not begin with a type, 0 to 6.
     Type(char),
-    /// A binary packet without `N-` behind its type.
+    /// A binary packet without `N-` behind its type, N at least 1.
     AttachmentCount,
     /// More than [`ATTACHMENTS_MAX`] attachments are announced.
     TooManyAttachments,
@@ -321,7 +321,9 @@ impl fmt::Display for Wrong {
         match self {
             Self::Empty => f.write_str("a packet begins with its type, 0 to 6; this one is empty"),
             Self::Type(found) => write!(f, "a packet begins with its type, 0 to 6, not with {found:?}"),
-            Self::AttachmentCount => f.write_str("a binary packet says how many attachments follow: 51-[…]"),
+            Self::AttachmentCount => {
+                f.write_str("a binary packet says how many attachments follow, at least one: 51-[…]")
+            }
             Self::TooManyAttachments => write!(f, "a packet has at most {ATTACHMENTS_MAX} attachments"),
             Self::Namespace => f.write_str("the namespace is too long or has control characters in it"),
             Self::Id => f.write_str("the id must be at most 9007199254740991"),

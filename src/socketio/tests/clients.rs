@@ -53,10 +53,8 @@ fn client_in(namespaces: &[&str]) -> Client {
 
 /// An event that wants an answer.
 fn asks(client: &mut Client, text: &str) -> AckTo {
-    match say(client, text) {
-        Heard::Event { ack: Some(ack), .. } => ack,
-        other => panic!("{text}: {other:?}"),
-    }
+    let Heard::Event { ack: Some(ack), .. } = say(client, text) else { panic!("{text} asks nothing") };
+    ack
 }
 
 #[test]
@@ -268,10 +266,11 @@ fn a_client_upon_a_session() {
     out.clear();
     for incoming in ["40", r#"427["ask"]"#] {
         let message = session.frame(conn(1), Incoming::Text(incoming), 0, &mut out).unwrap();
-        let frames = match client.receive(message, &limits()) {
-            Heard::Connect { namespace, .. } => Vec::from_iter(client.accept(&namespace, &sid())),
-            Heard::Event { ack: Some(ack), .. } => client.acknowledge(ack, Args::new().with("ok")).unwrap(),
-            other => panic!("{other:?}"),
+        let heard = client.receive(message, &limits());
+        let frames = if let Heard::Event { ack, .. } = heard {
+            client.acknowledge(ack.expect("it asks"), Args::new().with("ok")).unwrap()
+        } else {
+            Vec::from_iter(client.accept("/", &sid()))
         };
         session.send(&frames, &mut out).unwrap();
     }
