@@ -8,6 +8,7 @@
 //! | 0 | [`base`] | Data structures that know nothing of networks. |
 //! | 1 | [`ws`] | RFC 6455 as pure state machines, both roles. |
 //! | 1 | [`http`] | Just enough HTTP/1.1: heads, responses, small bodies, both roles. |
+//! | 1 | [`socketio`] | Engine.IO 4 and Socket.IO 5 as pure state machines, server side. |
 //! | 2 | [`net`] | The seam to the system: the `Net` trait, its mio implementation, sockets. |
 //! | 3 | [`hub`] | Who hears what: topics, publications, frames, the ledger, the outbox. |
 //! | 4 | [`service`] | What the server is for: echo, chat, broadcast channels, ticks. |
@@ -23,4 +24,5 @@ pub mod net;
 pub mod server;
 pub mod service;
 pub mod sim;
+pub mod socketio;
 pub mod ws;
