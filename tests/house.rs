@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("socketio", &["base"]),
     ("net", &["base"]),
     ("hub", &["base", "ws", "socketio"]),
-    ("service", &["base", "hub"]),
+    ("service", &["base", "socketio", "hub"]),
     ("server", &["base", "ws", "http", "socketio", "net", "hub", "service"]),
     ("sim", &["base", "ws", "http", "socketio", "net", "hub", "service", "server"]),
     ("flags", &["base", "server"]),

@@ -48,9 +48,10 @@ fn mistakes_on_the_bus_are_found() {
     ];
     for (mutation, words) in mistakes {
         make(Some(mutation));
-        let failure = (0..100).find_map(|seed| machine::run(seed).failure);
+        let failure = (0..600)
+            .find_map(|seed| machine::run(seed).failure.inspect(|f| eprintln!("{mutation:?} {seed} {f}")));
         make(None);
-        let failure = failure.unwrap_or_else(|| panic!("a hundred machines do not show {mutation:?}"));
+        let failure = failure.unwrap_or_else(|| panic!("four hundred machines do not show {mutation:?}"));
         assert!(failure.contains(words), "{mutation:?}: {failure}");
     }
 }

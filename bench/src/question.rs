@@ -61,7 +61,9 @@ impl Question {
             Self::Deflate => &["--deflate", "shared"],
             Self::Heartbeats => &["--ping-interval", PING_INTERVAL],
             Self::Fanout | Self::Echo | Self::Handshake | Self::Idle | Self::Amid | Self::Flood => &[],
-            Self::Parting | Self::Stalled | Self::Burst => &[],
+            // What the system keeps for a peer is not what is asked for.
+            Self::Stalled | Self::Burst => &["--send-buffer", "16ki"],
+            Self::Parting => &[],
         }
     }
 

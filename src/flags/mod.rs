@@ -13,7 +13,7 @@ mod units;
 
 use clap::{Parser, ValueEnum};
 use stentor::base::tick::Nanos;
-use stentor::server::{Address, Config, DefaultService, Overflow};
+use stentor::server::{Address, Config, DefaultService, Overflow, Queues};
 
 use units::{bytes, count, shown as shown_time, time};
 
@@ -38,6 +38,10 @@ pub(crate) struct Options {
     /// Connections that may wait to be accepted (net.core.somaxconn caps it).
     #[arg(long, env = "STENTOR_BACKLOG", default_value_t = 4096)]
     backlog: i32,
+    /// What the system may keep for one peer that does not read, in bytes; without it, up to the last of
+    /// net.ipv4.tcp_wmem, usually 4 MiB.
+    #[arg(long, env = "STENTOR_SEND_BUFFER", value_name = "BYTES", value_parser = bytes)]
+    send_buffer: Option<u64>,
     /// What the path / upgrades to.
     #[arg(long, env = "STENTOR_SERVICE", value_enum, default_value_t = ServiceName::Broadcast)]
     service: ServiceName,
@@ -124,7 +128,10 @@ impl Options {
     pub(crate) fn into_config(self) -> Config {
         let mut config = Config {
             listen: self.listen,
-            backlog: self.backlog,
+            queues: Queues {
+                backlog: self.backlog,
+                send_buffer: self.send_buffer.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            },
             service: match self.service {
                 ServiceName::Broadcast => DefaultService::Broadcast,
                 ServiceName::Echo => DefaultService::Echo,
@@ -162,8 +169,9 @@ pub(crate) fn effective(config: &Config) -> String {
     let mut lines: Vec<String> = config.listen.iter().map(|address| format!("listen {address}")).collect();
     lines.extend(config.subprotocols.iter().map(|name| format!("subprotocol {name}")));
     lines.extend(config.connections_max.map(|max| format!("connections-max {max}")));
+    lines.extend(config.queues.send_buffer.map(|bytes| format!("send-buffer {bytes}")));
     lines.extend([
-        format!("backlog {}", config.backlog),
+        format!("backlog {}", config.queues.backlog),
         format!("service {}", config.service.name()),
         format!("message-max {}", config.ws.message_max),
         format!("fragments-max {}", config.ws.fragments_max),

@@ -8,6 +8,7 @@
 //! what is not an origin is refused, never guessed at.
 
 use core::fmt;
+use std::borrow::Cow;
 // An address as a value: `core` has no sockets.
 use core::net::Ipv6Addr;
 use core::str::FromStr;
@@ -76,6 +77,36 @@ impl Origins {
         };
         let is_let_in = allowed.iter().any(|one| one.lets_in(origin, host));
         if is_let_in { Ok(()) } else { Err(Barred::OriginForbidden) }
+    }
+}
+
+impl Origins {
+    /// The page that may read the answer to a request that [was let in](Self::judge), beside our own pages: `*`, `null`, or
+    /// an origin put together from the parts that were compared, never the field as it came. `None` where there is nothing to
+    /// say: the request names no origin, or our own.
+    pub fn shared_with<'h>(
+        &self,
+        mut headers: impl Iterator<Item = (&'h str, &'h [u8])>,
+        host: &str,
+    ) -> Option<Cow<'static, str>> {
+        let (_, value) = headers.find(|(name, _)| name.eq_ignore_ascii_case("origin"))?;
+        let Self::Listed(allowed) = self else { return Some(Cow::Borrowed("*")) };
+        if value == b"null" {
+            return Some(Cow::Borrowed("null"));
+        }
+        let origin = Origin::parse(core::str::from_utf8(value).ok()?)?;
+        if origin.is_of(host) {
+            return None;
+        }
+        let known = allowed.iter().find(|one| one.lets_in(Some(origin), host))?;
+        let host = match known {
+            Allowed::Exact(known) => known.host.clone(),
+            Allowed::Below(_) => origin.host.to_ascii_lowercase(),
+            Allowed::Same | Allowed::Null => return None,
+        };
+        let shared =
+            Allowed::Exact(Origin { scheme: origin.scheme.to_ascii_lowercase(), host, port: origin.port });
+        Some(Cow::Owned(shared.to_string()))
     }
 }
 

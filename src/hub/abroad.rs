@@ -60,6 +60,13 @@ impl Abroad {
         self.post.ends.push(self.post.bytes.len());
     }
 
+    /// Has them publish frames that belong together.
+    pub fn publish_frames(&mut self, topic: &str, frames: &[u8]) {
+        self.published += 1;
+        Letter::Frames { topic, frames }.encode(&mut self.post.bytes);
+        self.post.ends.push(self.post.bytes.len());
+    }
+
     /// Writes the siblings a letter that is no publication.
     pub fn write(&mut self, letter: Letter<'_>) {
         if self.is_open {

@@ -8,6 +8,7 @@
 
 use std::rc::Rc;
 
+use super::aside::{Overheard, messages};
 use super::compressors::Compressors;
 use super::dialect::{Dialect, Dialects};
 use super::frame::{Frame, STRIP_BLOCK_BYTES_MAX};
@@ -16,6 +17,10 @@ use super::publication::{Item, Range, Segment};
 use super::topics::{Departing, TopicId, Topics};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
+use crate::socketio::bridge;
+use crate::socketio::engine::Frame as EngineFrame;
+use crate::ws::encoder::encode;
+use crate::ws::{Kind, Opcode};
 
 /// A segment under way.
 #[derive(Debug)]
@@ -58,8 +63,8 @@ struct Form {
 }
 
 impl Form {
-    fn new(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
-        Self { bytes: Rc::new(bytes), ends, shared: None }
+    const fn new(bytes: Rc<Vec<u8>>, ends: Vec<u32>) -> Self {
+        Self { bytes, ends, shared: None }
     }
 }
 
@@ -80,10 +85,19 @@ impl Delivery {
         topics: &mut Topics,
         ledger: &mut Ledger,
         compressors: &mut Compressors,
+        overheard: &mut Vec<Overheard>,
         topic: TopicId,
     ) -> Option<Self> {
-        let Departing { segment: Segment { bytes, items }, start, live, dialects } =
+        let Departing { segment: Segment { bytes, items }, start, live, overheard: absent, dialects } =
             topics.begin_delivery(topic)?;
+        let bytes = Rc::new(bytes);
+        if let Some(first) = absent {
+            overheard.push(Overheard::new(topic, first, &bytes, &items));
+        }
+        if items.iter().all(|item| item.audience == 0) {
+            topics.end_delivery(topic);
+            return None;
+        }
         let mixed = Mixed::of(compressors, dialects, &bytes, &items);
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
@@ -149,7 +163,7 @@ impl Delivery {
         let Self { items, form, spoken, ranges, .. } = self;
         match spoken {
             Dialect::Raw => Segment::ranges(items, |index| items[index].end, position, id, ranges),
-            Dialect::Wide | Dialect::Narrow => {
+            Dialect::Wide | Dialect::Narrow | Dialect::Event => {
                 Segment::ranges(items, |index| form.ends[index], position, id, ranges);
             }
         }
@@ -159,7 +173,7 @@ impl Delivery {
     #[inline]
     #[must_use]
     pub fn is_compressed(&self) -> bool {
-        self.spoken != Dialect::Raw
+        self.spoken.slot().is_some()
     }
 
     /// In how many frames the subscriber of the last [`Step::Visit`] gets what it is owed; nearly always one.
@@ -239,8 +253,12 @@ impl Mixed {
         items: &[Item],
     ) -> Option<Box<Self>> {
         let mut others = [const { None }; Dialect::COUNT];
-        for dialect in Dialect::DEFLATED.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
-            others[dialect as usize] = translate(compressors, dialect, bytes, items);
+        for dialect in Dialect::OTHERS.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
+            others[dialect as usize] = match dialect {
+                Dialect::Raw => None,
+                Dialect::Wide | Dialect::Narrow => translate(compressors, dialect, bytes, items),
+                Dialect::Event => Some(as_events(bytes, items)),
+            };
         }
         if others.iter().all(Option::is_none) {
             return None;
@@ -267,6 +285,28 @@ impl Mixed {
     }
 }
 
+/// The frames of a segment as events of Socket.IO.
+fn as_events(bytes: &[u8], items: &[Item]) -> Form {
+    let (mut translated, mut ends, mut from) = (Vec::new(), Vec::with_capacity(items.len()), 0);
+    for item in items {
+        for (kind, payload) in messages(&bytes[from..item.end as usize]) {
+            let text = match kind {
+                Kind::Text => std::str::from_utf8(payload).map_err(|_| payload),
+                Kind::Binary => Err(payload),
+            };
+            for frame in bridge::frames(text) {
+                match frame {
+                    EngineFrame::Text(text) => encode(&mut translated, Opcode::Text, text.as_bytes()),
+                    EngineFrame::Binary(bytes) => encode(&mut translated, Opcode::Binary, &bytes),
+                }
+            }
+        }
+        ends.push(translated.len() as u32);
+        from = item.end as usize;
+    }
+    Form::new(Rc::new(translated), ends)
+}
+
 /// The frames of a segment in a compressed dialect; `None` if none of them is worth compressing.
 fn translate(compressors: &mut Compressors, dialect: Dialect, bytes: &[u8], items: &[Item]) -> Option<Form> {
     let (mut translated, mut ends, mut from) = (Vec::new(), Vec::with_capacity(items.len()), 0);
@@ -277,5 +317,5 @@ fn translate(compressors: &mut Compressors, dialect: Dialect, bytes: &[u8], item
         from = item.end as usize;
     }
     translated.shrink_to_fit();
-    is_compressed.then(|| Form::new(translated, ends))
+    is_compressed.then(|| Form::new(Rc::new(translated), ends))
 }

@@ -18,24 +18,34 @@ pub enum Dialect {
     /// Deflated with the smallest window, 512 bytes: for whoever asked for less than the largest
     /// (RFC 7692 §7.1.2.1).
     Narrow,
+    /// As an event of Socket.IO ([`bridge`](crate::socketio::bridge)).
+    Event,
 }
 
 impl Dialect {
     /// The compressed ones, in the order of their [`slot`](Self::slot).
     pub const DEFLATED: [Self; 2] = [Self::Wide, Self::Narrow];
 
+    /// All but the plain one.
+    pub const OTHERS: [Self; 3] = [Self::Wide, Self::Narrow, Self::Event];
+
     /// How many there are, the plain one included.
-    pub const COUNT: usize = 1 + Self::DEFLATED.len();
+    pub const COUNT: usize = 1 + Self::OTHERS.len();
 
     /// The place of a compressed dialect in an array of them.
     #[inline]
     #[must_use]
     pub const fn slot(self) -> Option<usize> {
         match self {
-            Self::Raw => None,
+            Self::Raw | Self::Event => None,
             Self::Wide => Some(0),
             Self::Narrow => Some(1),
         }
+    }
+
+    /// The place of a dialect in an array of all but the plain one.
+    const fn place(self) -> Option<usize> {
+        (self as usize).checked_sub(1)
     }
 
     /// For a peer that reads no window larger than that of `bits`.
@@ -48,7 +58,7 @@ impl Dialect {
     #[must_use]
     pub const fn window_bits(self) -> u8 {
         match self {
-            Self::Raw => 0,
+            Self::Raw | Self::Event => 0,
             Self::Wide => 15,
             Self::Narrow => 9,
         }
@@ -60,8 +70,8 @@ impl Dialect {
 pub(super) struct Dialects {
     /// Empty while everybody is sent plain frames, else as long as the subscribers.
     by_position: Vec<Dialect>,
-    /// How many of each compressed dialect are there.
-    speakers: [u32; Dialect::DEFLATED.len()],
+    /// How many of each other dialect are there.
+    speakers: [u32; Dialect::OTHERS.len()],
 }
 
 impl Dialects {
@@ -72,17 +82,17 @@ impl Dialects {
         }
         self.by_position.resize(position, Dialect::Raw);
         self.by_position.push(dialect);
-        if let Some(slot) = dialect.slot() {
-            self.speakers[slot] += 1;
+        if let Some(place) = dialect.place() {
+            self.speakers[place] += 1;
         }
     }
 
     /// Who stood at `position` has left.
     pub(super) fn leave(&mut self, position: usize) {
         if let Some(dialect) = self.by_position.get_mut(position)
-            && let Some(slot) = std::mem::take(dialect).slot()
+            && let Some(place) = std::mem::take(dialect).place()
         {
-            self.speakers[slot] -= 1;
+            self.speakers[place] -= 1;
         }
     }
 
@@ -95,7 +105,7 @@ impl Dialects {
 
     /// Only the first `kept` positions are left; without anybody who is sent compressed frames, nothing is.
     pub(super) fn truncate(&mut self, kept: usize) {
-        if self.speakers == [0; Dialect::DEFLATED.len()] {
+        if self.speakers == [0; Dialect::OTHERS.len()] {
             self.by_position = Vec::new();
         } else {
             self.by_position.truncate(kept);
@@ -105,12 +115,12 @@ impl Dialects {
 
     /// Whether anybody is sent `dialect`; not asked of [`Dialect::Raw`].
     pub(super) fn is_spoken(&self, dialect: Dialect) -> bool {
-        dialect.slot().is_some_and(|slot| self.speakers[slot] > 0)
+        dialect.place().is_some_and(|place| self.speakers[place] > 0)
     }
 
     /// What each is sent, as it is now; nothing if all are sent plain frames.
     pub(super) fn snapshot(&self) -> Box<[Dialect]> {
-        if self.speakers == [0; Dialect::DEFLATED.len()] {
+        if self.speakers == [0; Dialect::OTHERS.len()] {
             Box::default()
         } else {
             self.by_position.as_slice().into()

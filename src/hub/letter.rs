@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   1 hello      version u8 · worker u32 · incarnation u64           first in each direction
-//!   2 publish    kind u8 (1 text, 2 binary) · name u16 n · n bytes of UTF-8 · payload
+//!   2 publish    kind u8 (1 text, 2 binary, 3 frames) · name u16 n · n bytes of UTF-8 · payload
 //!   3 presence   subscribers u32 · name u16 n · n bytes of UTF-8     how many the writer has in the topic now
 //!   4 news       whatever a service tells its like in the other workers
 //!   5 figures    the writer's numbers, as JSON
@@ -17,7 +17,7 @@
 
 use std::fmt;
 
-use crate::ws::{Kind, Opcode, encode_header};
+use crate::ws::{Header, Kind, Opcode, Role, encode_header};
 
 /// The language's version; workers of one supervisor are one program, so there is no other.
 pub const VERSION: u8 = 1;
@@ -45,6 +45,13 @@ pub enum Letter<'a> {
         topic: &'a str,
         /// The message.
         payload: &'a [u8],
+    },
+    /// A message of several frames for everybody in a topic: text and what is attached to it.
+    Frames {
+        /// The topic's name.
+        topic: &'a str,
+        /// Unmasked frames, end to end.
+        frames: &'a [u8],
     },
     /// How many the writer has in a topic.
     Presence {
@@ -86,6 +93,10 @@ impl Letter<'_> {
                 let (len, name) = name_of(topic);
                 frame(out, &[&[2, kind], &len, name, payload]);
             }
+            Self::Frames { topic, frames } => {
+                let (len, name) = name_of(topic);
+                frame(out, &[&[2, 3], &len, name, frames]);
+            }
             Self::Presence { topic, subscribers } => {
                 let (len, name) = name_of(topic);
                 frame(out, &[&[3], &subscribers.to_le_bytes(), &len, name]);
@@ -118,12 +129,13 @@ impl<'a> Letter<'a> {
             }
             2 => {
                 let (&kind, rest) = rest.split_first().ok_or(Garbled("a publication without a kind"))?;
+                let (topic, payload) = take_name(rest)?;
                 let kind = match kind {
                     1 => Kind::Text,
                     2 => Kind::Binary,
-                    _ => return Err(Garbled("a publication that is neither text nor binary")),
+                    3 if are_frames(payload) => return Ok(Self::Frames { topic, frames: payload }),
+                    _ => return Err(Garbled("a publication that is neither text, nor binary, nor frames")),
                 };
-                let (topic, payload) = take_name(rest)?;
                 if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
                     return Err(Garbled("a text that is not UTF-8"));
                 }
@@ -141,6 +153,20 @@ impl<'a> Letter<'a> {
             _ => Err(Garbled("a letter of a kind that there is not")),
         }
     }
+}
+
+/// Whether these are whole messages as a server sends them, one after the other.
+fn are_frames(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Ok(Some(header)) = Header::decode(bytes, Role::Client) else { return false };
+        let end = usize::try_from(header.payload_len).ok().and_then(|len| len.checked_add(header.header_len));
+        let is_message = header.fin && matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        match end.and_then(|end| bytes.split_at_checked(end)) {
+            Some((_, rest)) if is_message => bytes = rest,
+            Some(_) | None => return false,
+        }
+    }
+    true
 }
 
 /// Appends one frame whose payload is put together from `parts`.
@@ -168,7 +194,7 @@ fn take_name(rest: &[u8]) -> Result<(&str, &[u8]), Garbled> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::{Cursor, Decoder, Event, Limits, Role};
+    use crate::ws::{Cursor, Decoder, Event, Limits};
     use proptest::prelude::*;
 
     const LIMITS: Limits = Limits { frame_max: 1 << 20, message_max: 1 << 20, fragments_max: 1 };
@@ -192,6 +218,7 @@ mod tests {
             Letter::Hello { version: VERSION, worker: 3, incarnation: u64::MAX },
             Letter::Publish { kind: Kind::Text, topic: "broadcast/sea", payload: "ä".as_bytes() },
             Letter::Publish { kind: Kind::Binary, topic: "", payload: b"\xff\x00" },
+            Letter::Frames { topic: "io//", frames: b"\x81\x02ab\x82\x01c" },
             Letter::Presence { topic: "chat", subscribers: 50_000 },
             Letter::News(b"news"),
             Letter::Figures(b"{}"),

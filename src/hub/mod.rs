@@ -8,6 +8,7 @@
 //! from publishers while too much waits ([`Topics::waiting_bytes`](topics::Topics::waiting_bytes)).
 
 pub mod abroad;
+pub mod aside;
 mod changes;
 pub mod compressors;
 pub mod delivery;
@@ -27,7 +28,9 @@ use std::collections::VecDeque;
 
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
+use crate::ws::encoder::encode;
 use abroad::Abroad;
+use aside::Overheard;
 use compressors::Compressors;
 use delivery::Delivery;
 use frame::Debt;
@@ -48,9 +51,26 @@ pub struct Hub {
     pub compressors: Compressors,
     /// What the other workers are told, and have told.
     pub abroad: Abroad,
+    /// What subscribers without a connection are to be told by their service.
+    pub overheard: Vec<Overheard>,
+    /// Answers to requests that services have been asked.
+    pub answers: Vec<Answer>,
     /// Topics to be delivered, round and round: a short delivery does not wait for a long one to end, and no number
     /// of short ones keeps a long one waiting.
     circle: VecDeque<Errand>,
+}
+
+/// The answer to an HTTP request that a service was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Whose request it was.
+    pub to: ConnId,
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Content-Type`, one of ours.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// What is to be done for a topic. A delivery that has not begun still gathers publications.
@@ -85,8 +105,20 @@ impl Hub {
     /// Publishes to the topic called `name`, which need have nobody in it here. Returns to how many it is owed here, and how
     /// many the other workers have told of.
     pub fn publish_named(&mut self, name: &str, kind: Kind, payload: &[u8], now: Nanos) -> (u32, u32) {
+        self.publish_named_but(name, kind, payload, ConnId::NONE, now)
+    }
+
+    /// The same, but not to `except`.
+    pub fn publish_named_but(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        payload: &[u8],
+        except: ConnId,
+        now: Nanos,
+    ) -> (u32, u32) {
         let here = match self.topics.find(name) {
-            Some(topic) => self.publish(topic, kind, payload, ConnId::NONE, now),
+            Some(topic) => self.publish(topic, kind, payload, except, now),
             None if self.abroad.is_open() => {
                 self.abroad.publish(name, kind, payload);
                 0
@@ -105,9 +137,35 @@ impl Hub {
         except: ConnId,
         now: Nanos,
     ) -> u32 {
-        let audience = self.topics.publish(topic, kind, payload, except, now);
+        let (audience, absent) = self.topics.publish(topic, kind, payload, except, now);
         self.ledger.publish(audience);
-        audience
+        audience + absent
+    }
+
+    /// Publishes messages that belong together, one behind the other and nothing between, to all who are in the topic called
+    /// `name`, here and on the other workers, but not to `except`.
+    pub fn publish_together(
+        &mut self,
+        name: &str,
+        messages: &[(Kind, &[u8])],
+        except: ConnId,
+        now: Nanos,
+    ) -> (u32, u32) {
+        let mut frames = Vec::new();
+        messages.iter().for_each(|(kind, payload)| encode(&mut frames, kind.opcode(), payload));
+        if self.abroad.is_open() {
+            self.abroad.publish_frames(name, &frames);
+        }
+        (self.publish_frames_here(name, &frames, except, now), self.abroad.subscribers(name))
+    }
+
+    /// Publishes frames that belong together to those of this worker alone.
+    pub fn publish_frames_here(&mut self, name: &str, frames: &[u8], except: ConnId, now: Nanos) -> u32 {
+        let Some(topic) = self.topics.find(name) else { return 0 };
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(frames);
+        let (audience, absent) = self.topics.publish_with(topic, frames.len(), except, now, write);
+        self.ledger.publish(audience);
+        audience + absent
     }
 
     /// The delivery whose slice is next, begun if need be. It is handed back with [`put_back`](Self::put_back) or
@@ -120,8 +178,8 @@ impl Hub {
             match self.circle.pop_front()? {
                 Errand::GoOn(delivery) => return Some(delivery),
                 Errand::Begin(topic) => {
-                    let Self { topics, ledger, compressors, .. } = self;
-                    if let Some(delivery) = Delivery::begin(topics, ledger, compressors, topic) {
+                    let Self { topics, ledger, compressors, overheard, .. } = self;
+                    if let Some(delivery) = Delivery::begin(topics, ledger, compressors, overheard, topic) {
                         return Some(delivery);
                     }
                 }
@@ -145,6 +203,8 @@ impl Hub {
         !self.circle.is_empty()
             || self.topics.is_busy()
             || !self.outbox.is_empty()
+            || !self.answers.is_empty()
+            || !self.overheard.is_empty()
             || !self.abroad.is_empty()
             || self.topics.changes.are_there()
     }

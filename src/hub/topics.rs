@@ -13,14 +13,13 @@
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
 use std::collections::{HashMap, VecDeque};
-use std::rc::{Rc, Weak};
+use std::rc::Weak;
 
 use slab::Slab;
 
 use super::changes::Changes;
 use super::dialect::{Dialect, Dialects};
-use super::frame::{Frame, Strip};
-use super::ledger::EntryId;
+use super::frame::Strip;
 use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
@@ -38,7 +37,7 @@ const TOMBSTONES_MIN: usize = 64;
 
 /// The name of a topic while it has subscribers; it may be given to another afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicId(u32);
+pub struct TopicId(pub(super) u32);
 
 impl TopicId {
     pub(super) const NONE: Self = Self(u32::MAX);
@@ -47,7 +46,7 @@ impl TopicId {
 /// All topics of a worker, and who is in which.
 #[derive(Debug, Default)]
 pub struct Topics {
-    topics: Slab<Topic>,
+    pub(super) topics: Slab<Topic>,
     by_name: HashMap<Box<str>, TopicId>,
     /// By the index of the connection.
     memberships: Vec<Memberships>,
@@ -61,16 +60,20 @@ pub struct Topics {
 
 /// One topic.
 #[derive(Debug)]
-struct Topic {
-    name: Box<str>,
+pub(super) struct Topic {
+    pub(super) name: Box<str>,
     /// In the order they came; [`ConnId::NONE`] where one has left.
     subscribers: Vec<ConnId>,
     dialects: Dialects,
     live: u32,
-    waiting: VecDeque<Segment>,
+    /// Subscribers that have no connection at the moment: a service tells them.
+    pub(super) absent: u32,
+    /// Publications whose delivery has begun.
+    pub(super) begun: u64,
+    pub(super) waiting: VecDeque<Segment>,
     in_delivery: bool,
     /// In each dialect, the blocks that those who are behind are owed. As long as there are such peers.
-    strips: [Weak<Strip>; Dialect::COUNT],
+    pub(super) strips: [Weak<Strip>; Dialect::COUNT],
     /// Where the next delivery begins: each starts one further round the circle, so that nobody is always last.
     start: u32,
 }
@@ -80,6 +83,8 @@ pub(super) struct Departing<'t> {
     pub(super) segment: Segment,
     pub(super) start: u32,
     pub(super) live: u32,
+    /// If anybody is absent: how many publications had begun before.
+    pub(super) overheard: Option<u64>,
     pub(super) dialects: &'t Dialects,
 }
 
@@ -109,7 +114,7 @@ impl Topics {
     /// How many are in `topic`.
     #[must_use]
     pub fn subscribers(&self, topic: TopicId) -> u32 {
-        self.topics.get(topic.0 as usize).map_or(0, |topic| topic.live)
+        self.topics.get(topic.0 as usize).map_or(0, |topic| topic.live + topic.absent)
     }
 
     /// The topic that `id` joined first, if it is in any: most connections are in one.
@@ -129,7 +134,7 @@ impl Topics {
 
     /// Every topic with its number of subscribers, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.topics.iter().map(|(_, topic)| (&*topic.name, topic.live))
+        self.topics.iter().map(|(_, topic)| (&*topic.name, topic.live + topic.absent))
     }
 
     /// How many topics there are.
@@ -174,6 +179,15 @@ impl Topics {
     /// # Panics
     /// If `id` is [`ConnId::NONE`]: nobody cannot hear anything.
     pub fn join(&mut self, id: ConnId, name: &str) -> TopicId {
+        let dialect = self.dialects.get(id.index as usize).copied().unwrap_or_default();
+        self.join_in(id, name, dialect)
+    }
+
+    /// The same for one who is sent `dialect` in this topic.
+    ///
+    /// # Panics
+    /// As [`join`](Self::join).
+    pub fn join_in(&mut self, id: ConnId, name: &str, dialect: Dialect) -> TopicId {
         assert!(!id.is_none(), "nobody cannot join a topic; a service joins peers when they open or speak");
         let topic = self.find(name).unwrap_or_else(|| self.create(name));
         if self.contains(topic, id) {
@@ -184,7 +198,7 @@ impl Topics {
         let room = &mut self.topics[topic.0 as usize];
         let membership = Membership { topic, position: room.subscribers.len() as u32 };
         let index = id.index as usize;
-        room.dialects.join(room.subscribers.len(), self.dialects.get(index).copied().unwrap_or_default());
+        room.dialects.join(room.subscribers.len(), dialect);
         room.subscribers.push(id);
         room.live += 1;
         if self.memberships.len() <= index {
@@ -214,56 +228,51 @@ impl Topics {
         self.speak(id, Dialect::Raw);
     }
 
-    /// Has a message wait for delivery to all who are in `topic` now, but not to `except`. Returns to how many it
-    /// is owed; to none, nothing waits.
-    pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8], except: ConnId, now: Nanos) -> u32 {
+    /// Has a message wait for delivery to all who are in `topic` now, but not to `except`. Returns to how many
+    /// connections it is owed, and how many absent subscribers there are; to none, nothing waits.
+    pub fn publish(
+        &mut self,
+        topic: TopicId,
+        kind: Kind,
+        payload: &[u8],
+        except: ConnId,
+        now: Nanos,
+    ) -> (u32, u32) {
+        self.publish_with(topic, payload.len(), except, now, |out| encode(out, kind.opcode(), payload))
+    }
+
+    /// The same for what `write` appends, of about `len` bytes: whole frames that are not to be parted.
+    pub fn publish_with(
+        &mut self,
+        topic: TopicId,
+        len: usize,
+        except: ConnId,
+        now: Nanos,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> (u32, u32) {
         let excused = u32::from(self.contains(topic, except));
-        let Some(room) = self.topics.get_mut(topic.0 as usize) else { return 0 };
+        let Some(room) = self.topics.get_mut(topic.0 as usize) else { return (0, 0) };
         let audience = room.live - excused;
-        if audience == 0 {
-            return 0;
+        if audience + room.absent == 0 {
+            return (0, 0);
         }
         let idle = room.waiting.is_empty() && !room.in_delivery;
         let fits = |segment: &&mut Segment| {
-            segment.bytes.len() + payload.len() <= SEGMENT_BYTES_MAX
-                && segment.items.len() < SEGMENT_ITEMS_MAX
+            segment.bytes.len() + len <= SEGMENT_BYTES_MAX && segment.items.len() < SEGMENT_ITEMS_MAX
         };
         let segment = match room.waiting.back_mut().filter(fits) {
             Some(_) => room.waiting.back_mut().expect("the segment that was just looked at"),
             None => room.waiting.push_back_mut(Segment::default()),
         };
         let before = segment.bytes.len();
-        encode(&mut segment.bytes, kind.opcode(), payload);
+        write(&mut segment.bytes);
         let (end, heard_before) = (segment.bytes.len() as u32, room.subscribers.len() as u32);
         segment.items.push(Item { end, heard_before, except, audience, published_ns: now });
         self.waiting_bytes += segment.bytes.len() - before;
         if idle {
             self.busy.push_back(topic);
         }
-        audience
-    }
-
-    /// Puts a block that was published to `topic` where peers that are behind can share it.
-    pub(super) fn share(
-        &mut self,
-        topic: TopicId,
-        dialect: Dialect,
-        bytes: &Rc<Vec<u8>>,
-        publications: u16,
-        entry: EntryId,
-    ) -> Frame {
-        let mut strip = self.topics.get_mut(topic.0 as usize).map(|room| &mut room.strips[dialect as usize]);
-        if let Some(old) = strip.as_ref().and_then(|strip| strip.upgrade())
-            && let Some(place) = old.append(bytes, publications, entry)
-        {
-            return Frame::on(&old, place);
-        }
-        let fresh = Rc::new(Strip::default());
-        if let Some(strip) = &mut strip {
-            **strip = Rc::downgrade(&fresh);
-        }
-        let place = fresh.append(bytes, publications, entry).expect("a fresh strip has room");
-        Frame::on(&fresh, place)
+        (audience, room.absent)
     }
 
     /// The topic whose turn it is to be delivered.
@@ -286,7 +295,9 @@ impl Topics {
         room.in_delivery = true;
         let start = if room.subscribers.is_empty() { 0 } else { room.start % room.subscribers.len() as u32 };
         room.start = start + 1;
-        Some(Departing { segment, start, live: room.live, dialects: &room.dialects })
+        let overheard = (room.absent > 0).then_some(room.begun);
+        room.begun += segment.items.len() as u64;
+        Some(Departing { segment, start, live: room.live, overheard, dialects: &room.dialects })
     }
 
     /// A delivery of `topic` is over: it queues up again if more waits, and ends if nobody is left.
@@ -311,12 +322,14 @@ impl Topics {
         self.members(topic).get(position as usize).copied().unwrap_or(ConnId::NONE)
     }
 
-    fn create(&mut self, name: &str) -> TopicId {
+    pub(super) fn create(&mut self, name: &str) -> TopicId {
         let topic = TopicId(self.topics.insert(Topic {
             name: name.into(),
             subscribers: Vec::new(),
             dialects: Dialects::default(),
             live: 0,
+            absent: 0,
+            begun: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
             strips: Default::default(),
@@ -343,9 +356,9 @@ impl Topics {
         self.end_if_deserted(topic);
     }
 
-    fn end_if_deserted(&mut self, topic: TopicId) {
+    pub(super) fn end_if_deserted(&mut self, topic: TopicId) {
         let Some(room) = self.topics.get(topic.0 as usize) else { return };
-        if room.live == 0 && room.waiting.is_empty() && !room.in_delivery {
+        if room.live + room.absent == 0 && room.waiting.is_empty() && !room.in_delivery {
             let room = self.topics.remove(topic.0 as usize);
             self.by_name.remove(&room.name);
         }
@@ -459,9 +472,9 @@ mod tests {
     fn publishing_to_nobody_leaves_nothing() {
         let mut topics = Topics::default();
         let sea = topics.join(id(1), "sea");
-        assert_eq!(topics.publish(sea, Kind::Text, b"x", id(1), 0), 0);
+        assert_eq!(topics.publish(sea, Kind::Text, b"x", id(1), 0), (0, 0));
         assert!(!topics.is_busy());
-        assert_eq!(topics.publish(sea, Kind::Text, b"x", ConnId::NONE, 0), 1);
+        assert_eq!(topics.publish(sea, Kind::Text, b"x", ConnId::NONE, 0), (1, 0));
         assert_eq!(topics.waiting_bytes(), 3);
     }
 }

@@ -22,7 +22,7 @@ use super::introduction::Introduction;
 use super::netstat;
 use super::proxy::Proxies;
 use super::signals::SignalSource;
-use super::socket::{Address, Listener, listen_tcp, listen_unix};
+use super::socket::{Address, Listener, Queues, listen_tcp, listen_unix};
 pub use super::stream::OsSocket;
 use super::switchboard::Switchboard;
 use super::tls::{Budget, SCRATCH_BYTES, TlsSocket};
@@ -51,7 +51,7 @@ pub struct OsNet {
     /// Other workers listen on the same ports.
     shares_ports: bool,
     /// Of the listeners opened last.
-    backlog: i32,
+    queues: Queues,
     /// Who must tell for whom it speaks.
     proxies: Proxies,
     /// Connections of proxies, by descriptor.
@@ -81,7 +81,7 @@ impl OsNet {
             random: fastrand::Rng::new(),
             unix_mode: UNIX_MODE,
             shares_ports: false,
-            backlog: 0,
+            queues: Queues { backlog: 0, send_buffer: None },
             proxies: Proxies::default(),
             introductions: HashMap::new(),
             identity: None,
@@ -112,19 +112,19 @@ impl OsNet {
     ///
     /// # Errors
     /// As `bind` and `listen`; the text names the address.
-    pub fn listen(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
-        self.backlog = backlog;
+    pub fn listen(&mut self, address: &Address, queues: Queues) -> io::Result<Address> {
+        self.queues = queues;
         let token = Token((TOKEN_LISTENER + self.listeners.len() as u64) as usize);
         let registry = self.poll.registry();
         let (listener, bound) = match address {
             Address::Tcp(wanted) => {
-                let mut listener = listen_tcp(*wanted, backlog, self.shares_ports)?;
+                let mut listener = listen_tcp(*wanted, queues, self.shares_ports)?;
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 let bound: SocketAddr = listener.local_addr()?;
                 (Listener::Tcp(listener), Address::Tcp(bound))
             }
             Address::Unix(path) => {
-                let mut listener = listen_unix(path, self.unix_mode, backlog)?;
+                let mut listener = listen_unix(path, self.unix_mode, queues.backlog)?;
                 registry.register(&mut listener, token, Interest::READABLE)?;
                 (Listener::Unix(listener, path.clone()), address.clone())
             }
@@ -138,8 +138,8 @@ impl OsNet {
     ///
     /// # Errors
     /// As [`listen`](Self::listen).
-    pub fn listen_tls(&mut self, address: &Address, backlog: i32) -> io::Result<Address> {
-        let bound = self.listen(address, backlog)?;
+    pub fn listen_tls(&mut self, address: &Address, queues: Queues) -> io::Result<Address> {
+        let bound = self.listen(address, queues)?;
         match self.listeners.pop() {
             Some(Listener::Tcp(listener)) => self.listeners.push(Listener::Tls(listener)),
             Some(other) => self.listeners.push(other),
@@ -352,8 +352,8 @@ impl Net for OsNet {
         }
         let mut changed = 0;
         for (index, listener) in self.listeners.iter_mut().enumerate() {
-            let (backlog, token) = (self.backlog, Token((TOKEN_LISTENER + index as u64) as usize));
-            changed += usize::from(listener.rest(is_resting, backlog, token, self.poll.registry())?);
+            let (queues, token) = (self.queues, Token((TOKEN_LISTENER + index as u64) as usize));
+            changed += usize::from(listener.rest(is_resting, queues, token, self.poll.registry())?);
         }
         Ok(changed)
     }
@@ -388,10 +388,12 @@ mod tests {
         panic!("no such event within five seconds");
     }
 
+    const SIXTEEN: Queues = Queues { backlog: 16, send_buffer: None };
+
     #[test]
     fn accepts_reads_writes_and_sees_the_end() {
         let mut net = OsNet::new().unwrap();
-        let Address::Tcp(address) = net.listen(&"127.0.0.1:0".parse().unwrap(), 16).unwrap() else {
+        let Address::Tcp(address) = net.listen(&"127.0.0.1:0".parse().unwrap(), SIXTEEN).unwrap() else {
             panic!()
         };
         let mut peer = std::net::TcpStream::connect(address).unwrap();
@@ -422,8 +424,11 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let mut net = OsNet::new().unwrap();
         let address = Address::Unix(path.clone());
-        net.listen(&address, 16).unwrap();
-        assert_eq!(OsNet::new().unwrap().listen(&address, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        net.listen(&address, SIXTEEN).unwrap();
+        assert_eq!(
+            OsNet::new().unwrap().listen(&address, SIXTEEN).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         net.stop_listening();
         assert!(!path.exists());
     }
@@ -432,8 +437,10 @@ mod tests {
     fn a_share_of_a_port_is_closed_and_opened_again_and_the_other_serves_meanwhile() {
         let share = || OsNet::new().unwrap().sharing_ports(true);
         let (mut first, mut second) = (share(), share());
-        let Address::Tcp(at) = first.listen(&"127.0.0.1:0".parse().unwrap(), 16).unwrap() else { panic!() };
-        second.listen(&Address::Tcp(at), 16).unwrap();
+        let Address::Tcp(at) = first.listen(&"127.0.0.1:0".parse().unwrap(), SIXTEEN).unwrap() else {
+            panic!()
+        };
+        second.listen(&Address::Tcp(at), SIXTEEN).unwrap();
         assert_eq!(first.rest(true).unwrap(), 1);
         for n in 0..8 {
             let _peer = std::net::TcpStream::connect(at).unwrap();

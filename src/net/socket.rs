@@ -62,7 +62,7 @@ pub(super) enum Listener {
     /// TCP, closed for now: others listen there.
     Resting {
         address: SocketAddr,
-        backlog: i32,
+        queues: Queues,
         is_tls: bool,
     },
 }
@@ -72,18 +72,18 @@ impl Listener {
     pub(super) fn rest(
         &mut self,
         is_resting: bool,
-        backlog: i32,
+        queues: Queues,
         token: Token,
         registry: &Registry,
     ) -> io::Result<bool> {
         match self {
             Self::Tcp(open) | Self::Tls(open) if is_resting => {
                 let (address, is_tls) = (open.local_addr()?, matches!(self, Self::Tls(_)));
-                *self = Self::Resting { address, backlog, is_tls };
+                *self = Self::Resting { address, queues, is_tls };
                 Ok(true)
             }
-            Self::Resting { address, backlog, is_tls } if !is_resting => {
-                let mut open = listen_tcp(*address, *backlog, true)?;
+            Self::Resting { address, queues, is_tls } if !is_resting => {
+                let mut open = listen_tcp(*address, *queues, true)?;
                 registry.register(&mut open, token, Interest::READABLE)?;
                 *self = if *is_tls { Self::Tls(open) } else { Self::Tcp(open) };
                 Ok(true)
@@ -93,12 +93,25 @@ impl Listener {
     }
 }
 
-/// A TCP listener on `address` with a queue of `backlog` connections that wait to be accepted.
+/// What the system may keep for a TCP listener and its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queues {
+    /// Connections that may wait to be accepted (the system caps it at `net.core.somaxconn`).
+    pub backlog: i32,
+    /// What was sent to one peer and not acknowledged, in bytes (the system doubles it for its own, caps it at
+    /// `net.core.wmem_max`, and has a least). `None`: as much as it finds useful, up to the last of `net.ipv4.tcp_wmem`.
+    pub send_buffer: Option<usize>,
+}
+
+/// A TCP listener on `address`, whose connections inherit its send buffer.
 ///
 /// `is_shared`: other processes of this user may listen there, too, and the kernel deals newcomers out (`SO_REUSEPORT`).
-pub(super) fn listen_tcp(address: SocketAddr, backlog: i32, is_shared: bool) -> io::Result<TcpListener> {
+pub(super) fn listen_tcp(address: SocketAddr, queues: Queues, is_shared: bool) -> io::Result<TcpListener> {
     let socket = bind_tcp(address, is_shared)?;
-    socket.listen(backlog)?;
+    if let Some(bytes) = queues.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    socket.listen(queues.backlog)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 

@@ -14,7 +14,7 @@ use super::supervisor::Workers;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
 use crate::net::identity::TlsSettings;
-use crate::net::socket::Address;
+use crate::net::socket::{Address, Queues};
 use crate::service::builtin::DefaultService;
 use crate::ws;
 
@@ -25,8 +25,8 @@ pub struct Config {
     pub listen: Vec<Address>,
     /// Where to listen with TLS, and who we are there.
     pub tls: Option<TlsSettings>,
-    /// Connections that may wait to be accepted (the system caps it at `net.core.somaxconn`).
-    pub backlog: i32,
+    /// What the system may keep for us.
+    pub queues: Queues,
     /// What `/` upgrades to.
     pub service: DefaultService,
     /// Subprotocols that every service agrees to.
@@ -109,7 +109,7 @@ impl Default for Config {
         Self {
             listen: vec![Address::Tcp(([127, 0, 0, 1], 9001).into())],
             tls: None,
-            backlog: 4096,
+            queues: Queues { backlog: 4096, send_buffer: None },
             service: DefaultService::default(),
             subprotocols: Vec::new(),
             ws: ws::Limits { frame_max: 64 << 10, message_max: 64 << 10, fragments_max: 65_537 },
@@ -137,6 +137,10 @@ impl Default for Config {
 /// The largest message that can be configured, in bytes: offsets in queues are 32 bits wide, and a chat makes six
 /// bytes of one control character.
 pub const MESSAGE_MAX: u64 = 512 << 20;
+
+/// The least and the most that a send buffer can be set to, in bytes.
+const SEND_BUFFER_MIN: usize = 4 << 10;
+const SEND_BUFFER_MAX: usize = 1 << 30;
 
 /// The longest time that can be configured, in nanoseconds: deadlines are compared within 248 days.
 pub const TIME_MAX: Nanos = 30 * 86_400 * SECOND;
@@ -184,8 +188,12 @@ impl Config {
         if let Some((name, _)) = times.iter().find(|(_, time)| *time > TIME_MAX) {
             return Err(format!("--{name} is at most 720h (30 days)"));
         }
-        if self.backlog < 1 {
+        if self.queues.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());
+        }
+        if self.queues.send_buffer.is_some_and(|bytes| !(SEND_BUFFER_MIN..=SEND_BUFFER_MAX).contains(&bytes))
+        {
+            return Err("--send-buffer is from 4ki to 1gi; leave it out and the system decides".to_owned());
         }
 
         self.deflate.check()?;

@@ -122,6 +122,14 @@ pub enum Session {
     Ws(Decoder),
 }
 
+impl Session {
+    /// Whether a service knows of the request that is being dealt with.
+    pub fn is_asking(&self) -> bool {
+        let Self::Http(Some(exchange)) = self else { return false };
+        matches!(**exchange, Exchange::Asking(_) | Exchange::Waiting(_))
+    }
+}
+
 /// An HTTP request that is not complete.
 #[derive(Debug)]
 pub enum Exchange {
@@ -129,6 +137,30 @@ pub enum Exchange {
     Head(HeadScan),
     /// The body is.
     Posting(Posting),
+    /// The body is, for a service.
+    Asking(Asking),
+    /// All is here; a service will answer.
+    Waiting(Terms),
+}
+
+/// A request to a service whose body is arriving.
+#[derive(Debug)]
+pub struct Asking {
+    /// Finds the end of the body.
+    pub reader: BodyReader,
+    /// What has come of it.
+    pub body: Buffer,
+    /// How it is to be answered.
+    pub terms: Terms,
+}
+
+/// How a request is to be answered once a service knows what.
+#[derive(Debug)]
+pub struct Terms {
+    /// Whether another request may follow.
+    pub keep_alive: bool,
+    /// The page that may read the answer beside our own, as an operator has listed it.
+    pub origin: Option<Box<str>>,
 }
 
 /// A publication by HTTP whose body is arriving.

@@ -28,7 +28,7 @@ use crate::hub::frame::Frame;
 use crate::hub::ledger::Unpaid;
 use crate::hub::outbox::{Action, Command};
 use crate::net::Net;
-use crate::service::{Departure, Service};
+use crate::service::{Ctx, Departure, Service};
 use crate::ws::CloseCode;
 
 /// What a slice has done so far.
@@ -44,6 +44,7 @@ struct Slice {
 impl<N: Net, S: Service> Worker<N, S> {
     /// Carries out what handlers left behind, then goes on with publications.
     pub(super) fn deliver(&mut self) {
+        self.give_answers();
         while !self.hub.outbox.is_empty() {
             let (arena, commands) = self.hub.outbox.take();
             for command in &commands {
@@ -58,8 +59,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             && slice.bytes < DELIVERY_BYTES_MAX
             && self.hub.compressors.bytes_in < compressed_max
         {
-            let Some(delivery) = self.hub.next_delivery() else { return };
+            let Some(delivery) = self.hub.next_delivery() else { break };
             self.deliver_slice(delivery, &mut slice);
+        }
+        for news in std::mem::take(&mut self.hub.overheard) {
+            self.service.overheard(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub), &news);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::connection::{Exchange, Posting, Session, Stage};
+use super::connection::{Asking, Exchange, Posting, Session, Stage};
 use super::deflate::Agreement;
 use super::heartbeat::ping_due;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
@@ -28,6 +28,10 @@ pub(super) enum Reaction {
     Answered,
     /// Its body is to come.
     Body(Posting),
+    /// Its body is to come, for a service.
+    Asks(Asking),
+    /// A service answers it, in this turn or later.
+    Waits,
     /// It is a WebSocket now.
     Upgraded,
     /// The connection ends after the answer.
@@ -50,6 +54,12 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             let Session::Http(exchange) = &mut connection.session else { return };
             let reaction = match exchange.take().map(|exchange| *exchange) {
+                // Whatever came behind a request that waits for its answer waits, too.
+                Some(waiting @ Exchange::Waiting(_)) => {
+                    self.park(id, waiting);
+                    return self.bound_pipeline(id, bytes.len() - from);
+                }
+                Some(Exchange::Asking(asking)) => self.take_asked(id, asking, &bytes[from..], cursor),
                 Some(Exchange::Posting(posting)) => self.take_body(id, posting, &bytes[from..], cursor),
                 Some(Exchange::Head(scan)) => self.take_head(id, scan, &bytes[from..], cursor),
                 None => {
@@ -60,7 +70,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             match reaction {
                 Some(Reaction::Answered) => self.rest(id),
                 Some(Reaction::Body(posting)) => self.park(id, Exchange::Posting(posting)),
-                Some(Reaction::Upgraded | Reaction::Ended) | None => return,
+                Some(Reaction::Asks(asking)) => self.park(id, Exchange::Asking(asking)),
+                Some(Reaction::Upgraded | Reaction::Waits | Reaction::Ended) | None => return,
             }
         }
     }
@@ -125,6 +136,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if request.wants_upgrade() {
             return self.upgrade(id, request);
         }
+        if let Some(path) = segments(request.path).filter(|path| self.service.answers(path)) {
+            return self.ask(id, request, &path);
+        }
         let answer = route(request, &self.service, self.config.ws.message_max);
         if let Err(why) = self.may_have(request, &answer) {
             return self.refuse(id, Refusal::Barred(why), Departure::Refused);
@@ -133,12 +147,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let is_bodied = request.body != crate::http::BodyLength::None && !matches!(answer, Answer::Post(_));
         let keep_alive = request.keep_alive && self.farewell.is_none() && !is_bodied;
         match answer {
-            Answer::Page(page) => {
-                let response = Response::new(Status::OK).body(page.content_type, page.bytes);
-                let headers = super::pages::HEADERS.into_iter();
-                let response = headers.fold(response, |response, (name, value)| response.header(name, value));
-                self.answer(id, &response, keep_alive)
-            }
+            Answer::Page(page) => self.answer(id, &page.response(), keep_alive),
             Answer::Text(of) => {
                 let (content_type, body) = self.expose(of);
                 let response = Response::new(Status::OK).header("Cache-Control", "no-store");
@@ -202,8 +211,16 @@ impl<N: Net, S: Service> Worker<N, S> {
             (Admission::Malformed(text), _) => {
                 return self.refuse_handshake(id, Status::BAD_REQUEST, &[], &text, "parameters");
             }
-            (Admission::Accept { .. }, Ok(_)) if !self.gate.keeps_pace(self.now) => {
+            (Admission::Json(text), _) => return self.refuse_in_json(id, &text),
+            (Admission::Accept { .. } | Admission::Uncompressed { .. }, Ok(_))
+                if !self.gate.keeps_pace(self.now) =>
+            {
                 return self.refuse(id, Refusal::Barred(Barred::TooManyHandshakes), Departure::Refused);
+            }
+            (Admission::Uncompressed { tag }, Ok(offer)) => {
+                let protocol = self.gate.protocol(None, &protocols);
+                self.hub.outbox.raw_with(id, |out| encode_response(out, offer.key(), protocol, None));
+                (tag, protocol.is_some(), None)
             }
             (Admission::Accept { tag, protocol }, Ok(offer)) => {
                 let protocol = self.gate.protocol(protocol, &protocols);
@@ -270,7 +287,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// Sends an answer; the connection ends after it unless another request may follow.
-    fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
+    pub(super) fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
         let head_only = self.is_head(id);
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
         self.metrics.requests += 1;
@@ -303,7 +320,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.roster.get(id).is_some_and(|connection| connection.facts.asks_head)
     }
 
-    fn refuse_handshake(
+    pub(super) fn refuse_handshake(
         &mut self,
         id: ConnId,
         status: Status,
@@ -322,7 +339,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.part(id, Departure::Refused)
     }
 
-    fn part(&mut self, id: ConnId, why: Departure) -> Reaction {
+    pub(super) fn part(&mut self, id: ConnId, why: Departure) -> Reaction {
         if let Some(connection) = self.roster.get(id) {
             connection.parting = why;
         }
@@ -341,7 +358,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// A request has been answered: the next may take its time.
-    fn rest(&mut self, id: ConnId) {
+    pub(super) fn rest(&mut self, id: ConnId) {
         let deadline = Tick::of(self.now).after(KEEP_ALIVE);
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
@@ -351,7 +368,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    fn park(&mut self, id: ConnId, exchange: Exchange) {
+    pub(super) fn park(&mut self, id: ConnId, exchange: Exchange) {
         if let Some(connection) = self.roster.get(id) {
             connection.session = Session::Http(Some(Box::new(exchange)));
         }

@@ -72,7 +72,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             Session::Http(Some(exchange)) => {
                 let refusal = match **exchange {
                     Exchange::Head(_) => Refusal::HeadTimeout,
-                    Exchange::Posting(_) => Refusal::BodyTimeout,
+                    Exchange::Posting(_) | Exchange::Asking(_) => Refusal::BodyTimeout,
+                    // It may take as long as it takes: the service has deadlines of its own.
+                    Exchange::Waiting(_) => return,
                 };
                 self.refuse(id, refusal, Departure::HandshakeTimeout);
             }

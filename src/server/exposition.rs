@@ -200,6 +200,11 @@ impl<N: Net, S: Service> Worker<N, S> {
         );
         page.counter("expiries_cut_total", "Turns that left timers for the next.", metrics.expiries_cut);
         page.counter(
+            "pipelines_cut_total",
+            "Peers that sent too much behind a request that waited.",
+            metrics.pipelines_cut,
+        );
+        page.counter(
             "reaps_cut_total",
             "Turns that let some of those who had ended go in the next.",
             metrics.reaps_cut,

@@ -93,6 +93,9 @@ pub const LENT_BYTES_SOFT_MAX: usize = 4 * 1024 * 1024;
 /// received, never bytes announced.
 pub const AHEAD_BYTES_MIN: usize = 4096;
 
+/// What may come behind a request that waits for its answer, in bytes: as much as one head. (`stentor_pipelines_cut_total`)
+pub const PIPELINE_BYTES_MAX: usize = 16 * 1024;
+
 /// Bytes of publications compressed in one turn: beyond, deliveries go on in the next. At tens of microseconds a kilobyte
 /// this is a few milliseconds.
 pub const COMPRESS_TURN_BYTES_MAX: u64 = 128 * 1024;

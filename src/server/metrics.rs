@@ -50,6 +50,8 @@ pub struct Metrics {
     pub expiries_cut: u64,
     /// Turns that left doomed connections for the next.
     pub reaps_cut: u64,
+    /// Peers that sent too much behind a request that waited.
+    pub pipelines_cut: u64,
     /// Turns that left decoding for the next, because enough had been answered.
     pub turns_cut: u64,
     /// Times a publisher was not read from because too much waited for delivery.
@@ -102,6 +104,7 @@ impl Default for Metrics {
             listener_rests: 0,
             expiries_cut: 0,
             reaps_cut: 0,
+            pipelines_cut: 0,
             turns_cut: 0,
             publishers_paused: 0,
             readers_paused: 0,

@@ -35,6 +35,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod asked;
 pub mod bus;
 pub mod config;
 pub mod connection;
@@ -64,7 +65,7 @@ pub mod supervisor;
 pub mod worker;
 
 pub use crate::net::identity::{Certificate, TlsSettings, TlsVersion};
-pub use crate::net::socket::Address;
+pub use crate::net::socket::{Address, Queues};
 pub use crate::service::builtin::DefaultService;
 pub use config::{Config, Overflow};
 pub use start::{Builder, Failure, Server};

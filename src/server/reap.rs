@@ -33,8 +33,12 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn reap_one(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         let (tag, why, opened) = (connection.tag, connection.parting, connection.facts.opened);
+        let is_asking = connection.session.is_asking();
         if opened {
             self.service.closed(&mut Ctx::new(id, tag, self.now, &mut self.hub), why);
+        }
+        if is_asking {
+            self.service.hung_up(&mut Ctx::new(id, tag, self.now, &mut self.hub));
         }
         self.hub.topics.leave_all(id);
         let Some(mut connection) = self.roster.remove(id) else { return };

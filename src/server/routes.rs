@@ -77,11 +77,16 @@ fn web_socket<S: Service>(
     let params: Vec<_> = query::pairs(request.query).collect();
     match service.admit(&service::Request { path, params: &params, protocols: &[] }) {
         Admission::NotFound => Answer::Refused(Refusal::PathUnknown),
-        Admission::Malformed(_) | Admission::Accept { .. } if !is_read => {
+        Admission::Malformed(_)
+        | Admission::Json(_)
+        | Admission::Accept { .. }
+        | Admission::Uncompressed { .. }
+            if !is_read =>
+        {
             Answer::Refused(Refusal::MethodNotAllowed { allow: "GET" })
         }
-        Admission::Malformed(text) => Answer::Malformed(text),
-        Admission::Accept { .. } => Answer::WebSocketOnly,
+        Admission::Malformed(text) | Admission::Json(text) => Answer::Malformed(text),
+        Admission::Accept { .. } | Admission::Uncompressed { .. } => Answer::WebSocketOnly,
     }
 }
 

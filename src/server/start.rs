@@ -238,11 +238,11 @@ fn tell_supervisor(word: &[u8]) {
 fn listen(net: &mut OsNet, config: &Config) -> Result<(Vec<Address>, Vec<Address>), Failure> {
     let (mut plain, mut secure) = (Vec::new(), Vec::new());
     for address in &config.listen {
-        let bound = net.listen(address, config.backlog);
+        let bound = net.listen(address, config.queues);
         plain.push(bound.map_err(|error| Failure(cannot_listen("--listen", address, &error)))?);
     }
     for address in config.tls.iter().flat_map(|tls| &tls.listen) {
-        let bound = net.listen_tls(address, config.backlog);
+        let bound = net.listen_tls(address, config.queues);
         secure.push(bound.map_err(|error| Failure(cannot_listen("--tls-listen", address, &error)))?);
     }
     Ok((plain, secure))

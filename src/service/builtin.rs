@@ -5,17 +5,21 @@
 //!
 //! Invariant: the upper half of a tag is the service, the lower half belongs to it.
 
+use std::borrow::Cow;
+
 use super::broadcast;
 use super::chat::Chat;
 use super::echo::Echo;
+use super::events::{EngineConfig, Io};
 use super::tick::{Ticks, Wanted};
-use super::{Admission, Ctx, Departure, Kind, Request, Service};
+use super::{Admission, Asked, Await, Ctx, Departure, Kind, Overheard, Request, Service};
 use crate::base::tick::Nanos;
 
 const ECHO: u8 = 0x00;
 const BROADCAST: u8 = 0x10;
 const CHAT: u8 = 0x20;
 const TICK: u8 = 0x30;
+const IO: u8 = 0x40;
 
 /// What is served at `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,8 +45,8 @@ impl DefaultService {
     }
 }
 
-/// Echo, broadcast, chat and ticks behind one interface.
-#[derive(Debug, Default)]
+/// Echo, broadcast, chat, ticks and Socket.IO behind one interface.
+#[derive(Debug)]
 pub struct Builtin {
     default: DefaultService,
     /// Subprotocols that every service agrees to, beside the one of its own name.
@@ -50,19 +54,46 @@ pub struct Builtin {
     echo: Echo,
     chat: Chat,
     ticks: Ticks,
+    io: Io,
+}
+
+impl Default for Builtin {
+    fn default() -> Self {
+        Self::new(DefaultService::default(), Vec::new())
+    }
 }
 
 impl Builtin {
     /// With this service at `/`, and `protocols` agreed to wherever a peer offers one.
     #[must_use]
     pub fn new(default: DefaultService, protocols: Vec<String>) -> Self {
-        Self { default, protocols, ..Self::default() }
+        Self {
+            default,
+            protocols,
+            echo: Echo::default(),
+            chat: Chat::default(),
+            ticks: Ticks::default(),
+            io: Io::new().with_words(),
+        }
     }
 
-    /// As worker `index` of `count`: their chats must not call two people the same.
+    /// As worker `index` of `count`: their chats must not call two people the same, and a Socket.IO client that polls would
+    /// find another worker with its next request.
     #[must_use]
     pub fn numbered(self, index: u32, count: u32) -> Self {
-        Self { chat: Chat::numbered(index, count), ..self }
+        Self { chat: Chat::numbered(index, count), io: self.io.with_polling(count == 1), ..self }
+    }
+
+    /// With these times and sizes of Engine.IO.
+    #[must_use]
+    pub fn with_engine(self, config: EngineConfig) -> Self {
+        Self { io: self.io.with_config(config), ..self }
+    }
+
+    /// With names of Socket.IO sessions made from what `draw` returns, instead of the system's random numbers.
+    #[must_use]
+    pub fn with_names(self, draw: impl FnMut() -> [u8; 15] + 'static) -> Self {
+        Self { io: Io::with_names(draw).with_words(), ..self }
     }
 
     /// The service, and the part of the tag that is its own, for a request.
@@ -103,6 +134,13 @@ fn name_wanted(what: &str) -> String {
 
 impl Service for Builtin {
     fn admit(&self, request: &Request<'_>) -> Admission<'_> {
+        if self.io.answers(request.path) {
+            let mut admission = self.io.admit(request);
+            if let Admission::Uncompressed { tag } = &mut admission {
+                *tag |= IO;
+            }
+            return admission;
+        }
         match self.choose(request) {
             Ok((tag, own)) => {
                 let chosen = request.protocols.iter().find_map(|theirs| {
@@ -120,6 +158,7 @@ impl Service for Builtin {
             ECHO => self.echo.opened(ctx, request),
             BROADCAST => broadcast::opened(ctx, request),
             CHAT => self.chat.opened(ctx, request),
+            IO => self.io.opened(ctx, request),
             _ => {
                 if let Ok(wanted) = Wanted::read(request) {
                     self.ticks.opened(ctx, wanted);
@@ -135,25 +174,48 @@ impl Service for Builtin {
             ECHO => self.echo.message(ctx, own != 0, kind, payload),
             BROADCAST => broadcast::message(ctx, own, kind, payload),
             CHAT => self.chat.message(ctx, kind, payload),
+            IO => self.io.message(ctx, kind, payload),
             _ => Ticks::message(ctx),
         }
     }
 
-    fn closed(&mut self, ctx: &mut Ctx<'_>, _: Departure) {
+    fn closed(&mut self, ctx: &mut Ctx<'_>, why: Departure) {
         match ctx.tag() & 0xf0 {
             ECHO => self.echo.closed(ctx),
             BROADCAST => {}
             CHAT => self.chat.closed(ctx),
+            IO => self.io.closed(ctx, why),
             _ => self.ticks.closed(ctx),
         }
     }
 
     fn next_due(&self) -> Option<Nanos> {
-        self.ticks.next_due()
+        self.ticks.next_due().into_iter().chain(Service::next_due(&self.io)).min()
+    }
+
+    fn answers(&self, path: &[Cow<'_, str>]) -> bool {
+        self.io.answers(path)
+    }
+
+    fn asked(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Await {
+        self.io.asked(ctx, asked)
+    }
+
+    fn body(&mut self, ctx: &mut Ctx<'_>, body: &[u8]) {
+        self.io.body(ctx, body);
+    }
+
+    fn hung_up(&mut self, ctx: &mut Ctx<'_>) {
+        self.io.hung_up(ctx);
+    }
+
+    fn overheard(&mut self, ctx: &mut Ctx<'_>, news: &Overheard) {
+        self.io.overheard(ctx, news);
     }
 
     fn due(&mut self, ctx: &mut Ctx<'_>) {
         self.ticks.due(ctx);
+        Service::due(&mut self.io, ctx);
     }
 
     fn sibling_came(&mut self, ctx: &mut Ctx<'_>, _: u32) {

@@ -10,16 +10,18 @@
 pub mod broadcast;
 pub mod builtin;
 pub mod chat;
+mod ctx;
 pub mod echo;
+pub mod events;
 pub mod tick;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::base::id::ConnId;
+pub use self::ctx::Ctx;
 use crate::base::tick::Nanos;
-use crate::hub::Hub;
-use crate::hub::letter::Letter;
+pub use crate::hub::aside::Overheard;
+pub use crate::hub::dialect::Dialect;
 pub use crate::hub::topics::TopicId;
 pub use crate::hub::{CloseCode, Kind};
 
@@ -86,6 +88,35 @@ pub trait Service {
         let _ = (ctx, sibling);
     }
 
+    /// Whether HTTP requests for this path are the service's to answer, beside the WebSockets that it admits there.
+    fn answers(&self, path: &[Cow<'_, str>]) -> bool {
+        let _ = path;
+        false
+    }
+
+    /// An HTTP request that is no WebSocket, for a path that the service [answers](Self::answers); [`Ctx::id`] is its
+    /// connection, which waits for [`Ctx::answer`], now or later. Only if it asks for the body is that read, at most so
+    /// many bytes of it; a larger one is refused by the server (413), and the service hears [`hung_up`](Self::hung_up).
+    fn asked(&mut self, ctx: &mut Ctx<'_>, request: &Asked<'_>) -> Await {
+        let _ = (ctx, request);
+        Await::Answer
+    }
+
+    /// The body of a request is here, whole.
+    fn body(&mut self, ctx: &mut Ctx<'_>, body: &[u8]) {
+        let _ = (ctx, body);
+    }
+
+    /// A connection that waited for an answer, or whose body was awaited, is gone.
+    fn hung_up(&mut self, ctx: &mut Ctx<'_>) {
+        let _ = ctx;
+    }
+
+    /// Something was published where subscribers of the service are [absent](Ctx::come_absent); [`Ctx::id`] is nobody.
+    fn overheard(&mut self, ctx: &mut Ctx<'_>, news: &Overheard) {
+        let _ = (ctx, news);
+    }
+
     /// The topic that `POST /publish/CHANNEL` speaks to; `None` if there is no such channel.
     fn channel_topic(&self, channel: &str) -> Option<String> {
         Some(channel.to_owned())
@@ -118,6 +149,39 @@ impl Request<'_> {
     }
 }
 
+/// An HTTP request that a service is asked to answer.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// GET, POST, or something else.
+    pub verb: Verb,
+    /// What for.
+    pub request: Request<'a>,
+    /// The `Content-Length`, if there is one.
+    pub announced: Option<u64>,
+    /// Whether the body is said to be `application/octet-stream`.
+    pub is_binary: bool,
+}
+
+/// The method of an HTTP request, as far as services care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// GET.
+    Get,
+    /// POST.
+    Post,
+    /// Anything else but OPTIONS, which the server answers itself.
+    Other,
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Await {
+    /// The answer, which may be there already.
+    Answer,
+    /// Its body, of at most so many bytes.
+    Body(u64),
+}
+
 /// Whether a peer is let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission<'s> {
@@ -128,10 +192,17 @@ pub enum Admission<'s> {
         /// The subprotocol chosen; one of the peer's.
         protocol: Option<&'s str>,
     },
+    /// It is, without compression whatever it offers.
+    Uncompressed {
+        /// As of `Accept`.
+        tag: u8,
+    },
     /// Nothing is served at this path (404).
     NotFound,
     /// Something is, but not with these parameters (400); the text says what would be right, in one line.
     Malformed(String),
+    /// Something is, but not this (400), and its clients want to be told in JSON.
+    Json(String),
 }
 
 impl Admission<'_> {
@@ -139,130 +210,6 @@ impl Admission<'_> {
     #[must_use]
     pub const fn accept(tag: u8) -> Self {
         Self::Accept { tag, protocol: None }
-    }
-}
-
-/// How a service acts: for one peer, at one moment.
-pub struct Ctx<'a> {
-    id: ConnId,
-    tag: u8,
-    now: Nanos,
-    hub: &'a mut Hub,
-}
-
-impl<'a> Ctx<'a> {
-    /// For the peer `id` with its `tag`, at `now`. Servers make these; a test of a service may, too.
-    pub fn new(id: ConnId, tag: u8, now: Nanos, hub: &'a mut Hub) -> Self {
-        Self { id, tag, now, hub }
-    }
-
-    /// The peer in question.
-    #[must_use]
-    pub const fn id(&self) -> ConnId {
-        self.id
-    }
-
-    /// The byte that was kept with the connection when it was admitted.
-    #[must_use]
-    pub const fn tag(&self) -> u8 {
-        self.tag
-    }
-
-    /// The moment of this turn, in monotonic nanoseconds.
-    #[must_use]
-    pub const fn now(&self) -> Nanos {
-        self.now
-    }
-
-    /// Sends the peer a message.
-    #[inline]
-    pub fn reply(&mut self, kind: Kind, payload: &[u8]) {
-        self.hub.outbox.reply(self.id, kind, payload);
-    }
-
-    /// Sends the peer one message that is put together from `parts`.
-    pub fn reply_parts(&mut self, kind: Kind, parts: &[&[u8]]) {
-        self.hub.outbox.reply_parts(self.id, kind, parts);
-    }
-
-    /// Sends another peer a message; nothing happens if it is gone.
-    pub fn send(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
-        self.hub.outbox.reply(to, kind, payload);
-    }
-
-    /// Lets the peer into the topic called `name`.
-    pub fn join(&mut self, name: &str) -> TopicId {
-        self.hub.topics.join(self.id, name)
-    }
-
-    /// Takes the peer out of `topic`.
-    pub fn leave(&mut self, topic: TopicId) {
-        self.hub.topics.leave(self.id, topic);
-    }
-
-    /// The topic that the peer joined first.
-    #[inline]
-    #[must_use]
-    pub fn topic(&self) -> Option<TopicId> {
-        self.hub.topics.first_of(self.id)
-    }
-
-    /// Publishes to all who are in `topic` at this moment, the peer included if it is one of them, and to those who are in it
-    /// on the other workers of this machine. Returns to how many the message is owed on this one.
-    #[inline]
-    pub fn publish(&mut self, topic: TopicId, kind: Kind, payload: &[u8]) -> u32 {
-        self.hub.publish(topic, kind, payload, ConnId::NONE, self.now)
-    }
-
-    /// Publishes to all who are in `topic` on this worker, and tells the others nothing.
-    pub fn publish_here(&mut self, topic: TopicId, kind: Kind, payload: &[u8]) -> u32 {
-        self.hub.publish_here(topic, kind, payload, ConnId::NONE, self.now)
-    }
-
-    /// Publishes to all who are in `topic` at this moment, but not to the peer.
-    pub fn publish_to_others(&mut self, topic: TopicId, kind: Kind, payload: &[u8]) -> u32 {
-        self.hub.publish(topic, kind, payload, self.id, self.now)
-    }
-
-    /// How many are in `topic` on all workers of this machine, as far as the others have told.
-    #[must_use]
-    pub fn subscribers(&self, topic: TopicId) -> u32 {
-        self.subscribers_here(topic) + self.hub.abroad.subscribers(self.hub.topics.name(topic))
-    }
-
-    /// How many are in `topic` on this worker.
-    #[must_use]
-    pub fn subscribers_here(&self, topic: TopicId) -> u32 {
-        self.hub.topics.subscribers(topic)
-    }
-
-    /// The topic called `name`, if anybody is in it on this worker.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<TopicId> {
-        self.hub.topics.find(name)
-    }
-
-    /// The name of `topic`.
-    #[must_use]
-    pub fn name(&self, topic: TopicId) -> &str {
-        self.hub.topics.name(topic)
-    }
-
-    /// Whether there are other workers on this machine.
-    #[must_use]
-    pub const fn has_siblings(&self) -> bool {
-        self.hub.abroad.is_open()
-    }
-
-    /// Tells the same service of every other worker something: [`Service::heard`]. It arrives in order with what is
-    /// published, or not at all where the link is down.
-    pub fn tell_siblings(&mut self, news: &[u8]) {
-        self.hub.abroad.write(Letter::News(news));
-    }
-
-    /// Closes the peer's connection with `code`; the reason is cut at 123 bytes.
-    pub fn close(&mut self, code: CloseCode, reason: &str) {
-        self.hub.outbox.close(self.id, code, reason);
     }
 }
 

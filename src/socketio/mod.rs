@@ -46,6 +46,7 @@
 
 pub mod action;
 pub mod binary;
+pub mod bridge;
 pub mod client;
 pub mod engine;
 pub mod packet;

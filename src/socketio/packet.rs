@@ -128,6 +128,15 @@ impl Args {
         &self.values
     }
 
+    /// Those from this one on, with all bytes.
+    #[must_use]
+    pub fn tail(&self, first: usize) -> Self {
+        Self {
+            values: self.values.get(first..).unwrap_or_default().to_vec(),
+            attachments: self.attachments.clone(),
+        }
+    }
+
     /// The bytes that travel with them.
     #[must_use]
     pub fn attachments(&self) -> &[Rc<[u8]>] {
@@ -139,6 +148,13 @@ impl Args {
     pub fn binary(&self, value: &Value) -> Option<&Rc<[u8]>> {
         let num = placeholder(value)??;
         self.attachments.get(num)
+    }
+}
+
+/// One argument.
+impl<T: Into<Value>> From<T> for Args {
+    fn from(value: T) -> Self {
+        Self::new().with(value)
     }
 }
 

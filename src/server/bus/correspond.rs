@@ -142,6 +142,10 @@ impl<N: Net, S: Service> Worker<N, S> {
                     }
                 }
             }
+            Letter::Frames { topic, frames } => {
+                bus.counts.heard += 1;
+                self.hub.publish_frames_here(topic, frames, nobody, self.now);
+            }
             Letter::Presence { topic, subscribers } => {
                 self.hub.abroad.is_present(sibling, topic, subscribers)
             }

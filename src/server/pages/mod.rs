@@ -5,6 +5,8 @@
 //! Invariants: the pages use no external asset and no inline script or style, so that they work offline and
 //! under [`CONTENT_SECURITY_POLICY`]; what peers said becomes text, never markup.
 
+use crate::http::{Response, Status};
+
 /// One answer: what it is and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -12,6 +14,15 @@ pub struct Page {
     pub content_type: &'static str,
     /// The body.
     pub bytes: &'static [u8],
+}
+
+impl Page {
+    /// The whole response.
+    #[must_use]
+    pub fn response(&self) -> Response<'_> {
+        let response = Response::new(Status::OK).body(self.content_type, self.bytes);
+        HEADERS.into_iter().fold(response, |response, (name, value)| response.header(name, value))
+    }
 }
 
 /// Allows a page its own files and sockets, and nothing else. `ws:` and `wss:` are named since not every
