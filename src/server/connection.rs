@@ -90,6 +90,8 @@ pub struct Facts {
     pub finished: bool,
     /// A ping is out.
     pub pinged: bool,
+    /// It stands behind what the peer has not taken: when it was put there says nothing of when it left.
+    pub ping_waits: bool,
     /// `deadline` counts.
     pub has_deadline: bool,
     /// `armed` counts.

@@ -48,6 +48,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             Verdict::Ping(back) => {
                 connection.pinged = now;
                 connection.facts.pinged = true;
+                connection.facts.ping_waits = !connection.queue.is_empty();
                 self.metrics.pings += 1;
                 self.hub.outbox.ping(id, b"");
                 self.arm(id, back);
@@ -96,7 +97,7 @@ impl<K> Connection<K> {
             pinged: self.facts.pinged.then_some(self.pinged),
             is_pinged: self.stage == Stage::Open && matches!(self.session, Session::Ws(_)),
             deadline: self.facts.has_deadline.then_some((self.deadline, end)),
-            progress: self.progress,
+            ping_left: if self.facts.ping_waits { self.progress } else { self.pinged },
             stalled: (!self.queue.is_empty()).then_some(self.progress),
         }
     }

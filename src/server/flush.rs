@@ -108,6 +108,9 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn caught_up(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         self.behind.remove(&id);
+        if std::mem::take(&mut connection.facts.ping_waits) {
+            connection.pinged = Tick::of(self.now);
+        }
         let missed = std::mem::take(&mut connection.missed);
         if missed > 0 && connection.stage == Stage::Open && !is_made(Mutation::GapNotTold) {
             let mut frame = Vec::new();

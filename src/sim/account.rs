@@ -49,6 +49,8 @@ pub struct Facts {
     pub is_thin: bool,
     /// It has sent a close frame.
     pub said_close: bool,
+    /// It has sent one, and it was not the answer to ours, at this moment.
+    pub closed_at: Option<Nanos>,
     /// It has ended its side.
     pub ended: bool,
     /// Before that, it had said all that there was to say: a close frame, or whole requests.

@@ -10,8 +10,10 @@ use super::super::book::Book;
 use super::super::tally::Fault;
 use super::wrong::HEADS;
 use super::{Deed, Errand, Noise, Peer, Stage};
+use crate::base::tick::Nanos;
 use crate::http::client::{Body, Response};
 use crate::http::{BodyLength, HeadScan, Limits as HttpLimits, Storage};
+use crate::server::limits::LINGER;
 use crate::service::Departure;
 use crate::ws::close::CloseCode;
 use crate::ws::{self, Cursor, Decoder, Event, Header, Opcode, Role, encode_masked};
@@ -43,7 +45,7 @@ impl Peer {
     /// The server has ended its side.
     pub fn hear_end(&mut self, book: &mut Book, deeds: &mut Vec<Deed>) {
         let account = &book.accounts[self.number];
-        let was_slow = is_too_slow(account);
+        let was_slow = is_too_slow(account, book.now);
         let is_honest = account.may_expect_all() && !was_slow && !book.is_stopping;
         let facts = account.facts;
         let is_listening = !facts.is_deaf && !facts.is_thin && !facts.reset && facts.vanished.is_none();
@@ -94,7 +96,7 @@ impl Peer {
     pub fn hear_reset(&mut self, book: &mut Book) {
         let was = std::mem::replace(&mut self.stage, Stage::Over);
         let account = &book.accounts[self.number];
-        let (was_slow, why) = (is_too_slow(account), account.closed);
+        let (was_slow, why) = (is_too_slow(account, book.now), account.closed);
         if was == Stage::Talking && account.is_well() && !was_slow && !book.is_stopping {
             book.fail("close", format!("peer {} was reset without a close frame ({why:?})", self.number));
         }
@@ -252,9 +254,12 @@ impl Peer {
     }
 }
 
-/// Whether it was let go before it had read as far as the close frame because it reads so slowly: two seconds are all it has
-/// for that, whatever waits before it. The book has judged whether there was a reason to close it.
-fn is_too_slow(account: &Account) -> bool {
+/// Whether it was let go before it had read as far as the close frame because it reads so slowly, or its network carries so
+/// little: two seconds are all it has for that after either side has said its last word, whatever waits before it. The book has
+/// judged whether there was a reason to close it.
+fn is_too_slow(account: &Account, now: Nanos) -> bool {
     let had_too_little_time = account.facts.is_thin && account.closed == Some(Departure::CloseTimeout);
-    had_too_little_time || account.closed == Some(Departure::SlowConsumer)
+    let is_over = account.facts.closed_at.is_some_and(|at| now >= at + LINGER);
+    let had_its_time = is_over && account.closed == Some(Departure::PeerClosed);
+    had_too_little_time || had_its_time || account.closed == Some(Departure::SlowConsumer)
 }

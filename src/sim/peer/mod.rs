@@ -276,10 +276,11 @@ impl Peer {
             return;
         }
         let is_talking = self.stage == Stage::Talking;
+        let now = book.now;
         let facts = &mut book.accounts[self.number].facts;
         match ending {
             Ending::Polite | Ending::Hasty if is_talking && !self.said_close => {
-                facts.said_close = true;
+                (facts.said_close, facts.closed_at) = (true, Some(now));
                 self.close(CloseCode::NORMAL, deeds);
                 if ending == Ending::Hasty {
                     self.end(book, deeds);
