@@ -30,6 +30,7 @@ STEPS=(
   "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
   "peers     300  loadgen against other servers"
+  "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
 )
 
@@ -37,7 +38,7 @@ STEPS=(
 # comes when they are done.
 BESIDE=(build guest soak)
 # What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build [soak]=build)
+declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [clients]=build [sim]=build [guest]=build [soak]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -146,6 +147,15 @@ step_peers() {
   command_from python3 python3
   python3_with_venv
   script tests/peers/run.sh
+}
+
+step_clients() {
+  node_from 20
+  command_from curl curl
+  command_from python3 python3
+  python3_with_venv
+  cargo build --locked --release --bin stentor
+  STENTOR_BIN=target/release/stentor script tests/clients/run.sh
 }
 
 step_guest() {
