@@ -154,7 +154,7 @@ step_clients() {
   command_from curl curl
   command_from python3 python3
   python3_with_venv
-  cargo build --locked --release --bin stentor
+  cargo build --locked --release --workspace --bins
   STENTOR_BIN=target/release/stentor script tests/clients/run.sh
 }
 

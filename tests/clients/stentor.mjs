@@ -35,6 +35,9 @@ export async function startServer(...flags) {
       if (found) done(Number(found[1]));
     });
   });
+  // A test that fails before it has stopped its server must not wait for it.
+  child.unref();
+  child.stderr.unref();
   return {
     port,
     http: `http://127.0.0.1:${port}`,
