@@ -31,9 +31,12 @@ class Websockets(unittest.IsolatedAsyncioTestCase):
         # unittest asks for a warning after a tenth of a second, which a busy machine takes for nothing.
         asyncio.get_running_loop().slow_callback_duration = PATIENCE
 
+    async def heard(self, socket):
+        return await asyncio.wait_for(socket.recv(), PATIENCE)
+
     async def said(self, socket, message, **options):
         await socket.send(message, **options)
-        return await asyncio.wait_for(socket.recv(), PATIENCE)
+        return await self.heard(socket)
 
     async def test_text_and_binary_come_back_as_they_are(self):
         async with open_at(self.server, "/echo", subprotocols=["chat", "echo"]) as socket:
@@ -75,16 +78,16 @@ class Websockets(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(await self.said(socket, "alive"), "alive")
             server.freeze()
             with self.assertRaises(ConnectionClosedError) as caught:
-                await asyncio.wait_for(socket.recv(), PATIENCE)
+                await self.heard(socket)
             self.assertEqual(caught.exception.sent.reason, "keepalive ping timeout")
 
     async def test_the_chat(self):
         async with open_at(self.server, "/chat/python?name=ann") as ann:
-            heard = [json.loads(await ann.recv())]
+            heard = [json.loads(await self.heard(ann))]
             async with open_at(self.server, "/chat/python?name=ben") as ben:
                 await ben.send("hello 👋")
-                heard += [json.loads(await ann.recv()) for _ in range(2)]
-            heard.append(json.loads(await asyncio.wait_for(ann.recv(), PATIENCE)))
+                heard += [json.loads(await self.heard(ann)) for _ in range(2)]
+            heard.append(json.loads(await self.heard(ann)))
             self.assertEqual(
                 [(one["type"], one["data"]) for one in heard],
                 [
@@ -96,7 +99,7 @@ class Websockets(unittest.IsolatedAsyncioTestCase):
             )
             await ann.send(b"bytes")
             with self.assertRaises(ConnectionClosedError) as caught:
-                await asyncio.wait_for(ann.recv(), PATIENCE)
+                await self.heard(ann)
             self.assertEqual((caught.exception.rcvd.code, caught.exception.rcvd.reason), (1003, "the chat speaks text"))
 
     async def test_close_codes_and_reasons(self):
@@ -108,14 +111,14 @@ class Websockets(unittest.IsolatedAsyncioTestCase):
         async with open_at(server, "/echo") as socket:
             await socket.send("x" * (64 * 1024 + 1))
             with self.assertRaises(ConnectionClosedError) as caught:
-                await asyncio.wait_for(socket.recv(), PATIENCE)
+                await self.heard(socket)
             self.assertEqual(caught.exception.rcvd.code, 1009)
         async with open_at(server, "/echo") as socket:
             status = await asyncio.to_thread(server.stop)
             self.assertEqual(status, 0)
             # Going away is an ordinary end.
             with self.assertRaises(ConnectionClosedOK) as caught:
-                await asyncio.wait_for(socket.recv(), PATIENCE)
+                await self.heard(socket)
             self.assertEqual(caught.exception.rcvd.code, 1001)
 
     async def test_who_is_refused_learns_the_status_and_why(self):
@@ -130,7 +133,7 @@ class Websockets(unittest.IsolatedAsyncioTestCase):
         for number in range(20):
             await listeners[0].send(f"news {number}")
         for listener in listeners:
-            heard = [await asyncio.wait_for(listener.recv(), PATIENCE) for _ in range(20)]
+            heard = [await self.heard(listener) for _ in range(20)]
             self.assertEqual(heard, [f"news {number}" for number in range(20)])
         await asyncio.gather(*(listener.close() for listener in listeners))
 
