@@ -28,7 +28,7 @@ STEPS=(
   "soak      400  three minutes of clients that come and go: nothing lost, nothing left, nothing that grows"
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
-  "browser   300  our pages, those of tutorials, and the WebSocket object, in a real browser"
+  "browser   500  our pages, those of tutorials, and the WebSocket object, in a real browser"
   "peers     300  loadgen against other servers"
   "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
