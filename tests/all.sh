@@ -28,8 +28,9 @@ STEPS=(
   "soak      400  three minutes of clients that come and go: nothing lost, nothing left, nothing that grows"
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
-  "browser   300  the pages, in a real browser"
+  "browser   500  our pages, those of tutorials, and the WebSocket object, in a real browser"
   "peers     300  loadgen against other servers"
+  "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
 )
 
@@ -37,7 +38,7 @@ STEPS=(
 # comes when they are done.
 BESIDE=(build guest soak)
 # What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build [soak]=build)
+declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [clients]=build [sim]=build [guest]=build [soak]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -134,6 +135,8 @@ step_nightly() {
 step_browser() {
   node_from 20
   command_from chromium chromium
+  # Serves the tutorials' pages.
+  command_from python3 python3
   [[ -f tests/browser/package.json ]] || fail "tests/browser is not in the tree"
   cargo build --locked --release --bin stentor
   npm install --prefix tests/browser --no-audit --no-fund --loglevel error
@@ -146,6 +149,15 @@ step_peers() {
   command_from python3 python3
   python3_with_venv
   script tests/peers/run.sh
+}
+
+step_clients() {
+  node_from 20
+  command_from curl curl
+  command_from python3 python3
+  python3_with_venv
+  cargo build --locked --release --workspace --bins
+  STENTOR_BIN=target/release/stentor script tests/clients/run.sh
 }
 
 step_guest() {

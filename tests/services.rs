@@ -137,12 +137,14 @@ fn a_wrong_frame_is_told_by_its_close_code() {
 }
 
 #[test]
-fn a_close_is_answered_with_its_code() {
+fn a_close_is_answered_with_its_code_and_its_reason() {
     let server = Server::start(&[]);
-    for code in [1000, 1001, 3000, 4999] {
+    let long = "ö".repeat(61);
+    for (code, reason) in [(1000, "bye"), (1001, ""), (3000, "grüße"), (4999, &*long)] {
         let mut peer = server.open("/echo");
-        peer.send_close(code, "bye");
-        assert_eq!(peer.read().close_code(), code);
+        peer.send_close(code, reason);
+        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        assert_eq!(peer.read(), Frame { opcode: common::CLOSE, payload });
         assert_eq!(peer.try_read(), None);
     }
     let mut peer = server.open("/echo");

@@ -150,10 +150,11 @@ impl Outbox {
         });
     }
 
-    /// Answers the close frame of `to` with its own code, or with none if it had none (RFC 6455 §5.5.1).
-    pub fn close_with(&mut self, to: ConnId, code: Option<CloseCode>) {
-        match code {
-            Some(code) if code.may_be_sent() => self.close(to, code, ""),
+    /// Answers the close frame of `to` with its own code, or with none if it had none (RFC 6455 §5.5.1), and with its own
+    /// reason: what a browser's `onclose` shows is what the server said.
+    pub fn close_with(&mut self, to: ConnId, body: Option<(CloseCode, &str)>) {
+        match body {
+            Some((code, reason)) if code.may_be_sent() => self.close(to, code, reason),
             Some(_) | None => {
                 self.append(to, Action::Close(CloseCode::NO_STATUS), |arena| {
                     encode(arena, Opcode::Close, b"")

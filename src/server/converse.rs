@@ -26,14 +26,20 @@ pub(super) enum Halt {
     Hungry,
     /// Enough for this turn.
     Sated,
-    /// The peer's close frame came, with this code.
-    Closed(Option<CloseCode>),
+    /// The peer's close frame came, with this code and reason.
+    Closed(Option<(CloseCode, Box<str>)>),
     /// Its own message does not fit back into its socket.
     Stalled,
     /// Its stream is broken.
     Reset,
     /// It broke the protocol.
     Broken(Violation),
+}
+
+impl Halt {
+    fn closed(body: Option<(CloseCode, &str)>) -> Self {
+        Self::Closed(body.map(|(code, reason)| (code, reason.into())))
+    }
 }
 
 impl<N: Net, S: Service> Worker<N, S> {
@@ -56,7 +62,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.watch_stall(id);
             }
             Halt::Reset => self.doom(id, Departure::Reset),
-            Halt::Closed(code) => self.heard_close(id, code),
+            Halt::Closed(body) => {
+                self.heard_close(id, body.as_ref().map(|(code, reason)| (*code, &**reason)));
+            }
             Halt::Broken(violation) => {
                 // Also where the decoder has not found it: nothing of the window is needed any more.
                 *cursor = Cursor::behind(bytes.len());
@@ -84,7 +92,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             let (kind, payload) = match decoder.decode(bytes, cursor, &config.ws) {
                 Ok(None) => return Halt::Hungry,
-                Ok(Some(Event::Close(body))) => return Halt::Closed(body.map(|(code, _)| code)),
+                Ok(Some(Event::Close(body))) => return Halt::closed(body),
                 Ok(Some(_)) if !is_open => continue,
                 Ok(Some(Event::Message { kind, payload })) => (kind, payload),
                 Ok(Some(Event::Compressed { kind, payload })) => {
@@ -168,14 +176,14 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.fail(id, CloseCode::POLICY, reason, Departure::MessageTimeout);
     }
 
-    /// The peer's close frame came: answered with its own code (RFC 6455 §5.5.1), unless it answers ours.
-    fn heard_close(&mut self, id: ConnId, code: Option<CloseCode>) {
+    /// The peer's close frame came: answered with its own body, unless it answers ours.
+    fn heard_close(&mut self, id: ConnId, body: Option<(CloseCode, &str)>) {
         let Some(connection) = self.roster.get(id) else { return };
         connection.facts.heard_close = true;
         match connection.stage {
             Stage::Open => {
                 connection.parting = Departure::PeerClosed;
-                self.hub.outbox.close_with(id, code);
+                self.hub.outbox.close_with(id, body);
             }
             Stage::Closing => {
                 let parting = connection.parting;
