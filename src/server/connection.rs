@@ -59,6 +59,8 @@ pub struct Connection<K> {
     pub deadline: Tick,
     /// When a byte was last written, or the queue began to wait.
     pub progress: Tick,
+    /// When it last took something that had waited for it: its side is alive, and a ping may stand behind the rest.
+    pub moved: Tick,
     /// For when its entry in the wheel is armed, if `facts.armed`.
     pub armed: Tick,
 }
@@ -90,8 +92,6 @@ pub struct Facts {
     pub finished: bool,
     /// A ping is out.
     pub pinged: bool,
-    /// It stands behind what the peer has not taken: when it was put there says nothing of when it left.
-    pub ping_waits: bool,
     /// `deadline` counts.
     pub has_deadline: bool,
     /// `armed` counts.
@@ -210,6 +210,7 @@ impl<K> Connection<K> {
             pinged: now,
             deadline: now,
             progress: now,
+            moved: now,
             armed: now,
         }
     }

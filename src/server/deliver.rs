@@ -237,8 +237,6 @@ impl<N: Net, S: Service> Worker<N, S> {
         let now = Tick::of(self.now);
         let Some(connection) = self.roster.get(id) else { return };
         connection.progress = now;
-        // A ping of this turn may be what waits, or stand behind it.
-        connection.facts.ping_waits |= connection.facts.pinged && connection.pinged == now;
         self.behind.entry(id).or_insert(now);
         if self.config.stall_timeout > 0 {
             self.arm(id, now.after(self.config.stall_timeout));

@@ -8,10 +8,13 @@ use super::limits::EXPIRIES_MAX;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
-use crate::base::tick::Tick;
+use crate::base::tick::{SECOND, TICK, Tick};
 use crate::http::Refusal;
 use crate::net::Net;
 use crate::service::{Ctx, Departure, Service};
+
+/// A day.
+const DAY_TICKS: u32 = (86_400 * SECOND / TICK) as u32;
 
 impl<N: Net, S: Service> Worker<N, S> {
     /// Looks at whoever came up, and lets the service do what is due.
@@ -48,7 +51,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             Verdict::Ping(back) => {
                 connection.pinged = now;
                 connection.facts.pinged = true;
-                connection.facts.ping_waits = !connection.queue.is_empty();
+                // Ticks are compared within 248 days; what is older than a day is as old as a day.
+                if now.since(connection.moved) > DAY_TICKS || now.is_before(connection.moved) {
+                    connection.moved = Tick(now.0.wrapping_sub(DAY_TICKS));
+                }
                 self.metrics.pings += 1;
                 self.hub.outbox.ping(id, b"");
                 self.arm(id, back);
@@ -97,7 +103,7 @@ impl<K> Connection<K> {
             pinged: self.facts.pinged.then_some(self.pinged),
             is_pinged: self.stage == Stage::Open && matches!(self.session, Session::Ws(_)),
             deadline: self.facts.has_deadline.then_some((self.deadline, end)),
-            ping_left: if self.facts.ping_waits { self.progress } else { self.pinged },
+            moved: self.moved,
             stalled: (!self.queue.is_empty()).then_some(self.progress),
         }
     }

@@ -93,6 +93,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         connection.facts.blocked = n < wanted;
         if n > 0 {
             connection.progress = Tick::of(*now);
+            connection.moved = connection.progress;
             metrics.bytes_out += n as u64;
             connection.queue.advance(n, |debt| hub.paid(debt, *now));
             let may_interpose = connection.queue.is_between_frames()
@@ -108,9 +109,6 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn caught_up(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         self.behind.remove(&id);
-        if std::mem::take(&mut connection.facts.ping_waits) {
-            connection.pinged = Tick::of(self.now);
-        }
         let missed = std::mem::take(&mut connection.missed);
         if missed > 0 && connection.stage == Stage::Open && !is_made(Mutation::GapNotTold) {
             let mut frame = Vec::new();

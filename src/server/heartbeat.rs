@@ -32,8 +32,8 @@ pub struct Vitals {
     pub is_pinged: bool,
     /// When the current stage of its life ends, and how it is then said to have departed.
     pub deadline: Option<(Tick, Departure)>,
-    /// The soonest that ping can have left: if it stands behind what waits, when that last moved.
-    pub ping_left: Tick,
+    /// When it last took something that had waited for it: a ping that stands behind the rest has left no sooner.
+    pub moved: Tick,
     /// Since when nothing could be written although something waits.
     pub stalled: Option<Tick>,
 }
@@ -75,7 +75,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
     if vitals.is_pinged && config.ping_interval > 0 {
         let unanswered = vitals.pinged.filter(|at| vitals.last_heard.is_before(*at));
         if let Some(pinged) = unanswered {
-            let at = latest(latest(pinged, vitals.ping_left), awake_since).after(config.pong_timeout);
+            let at = latest(latest(pinged, vitals.moved), awake_since).after(config.pong_timeout);
             if !now.is_before(at) {
                 return Verdict::Depart(Departure::Idle);
             }
@@ -129,7 +129,7 @@ mod tests {
             pinged: None,
             is_pinged: true,
             deadline: None,
-            ping_left: at(0),
+            moved: at(0),
             stalled: None,
         }
     }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_ping_that_waits_behind_what_the_peer_still_reads_is_not_unanswered() {
-        let mut peer = Vitals { pinged: Some(at(125)), ping_left: at(140), ..quiet_since(100) };
+        let mut peer = Vitals { pinged: Some(at(125)), moved: at(140), ..quiet_since(100) };
         assert_eq!(judge(&peer, 145), Verdict::Wait(at(160)));
         peer.stalled = Some(at(140));
         assert_eq!(judge(&peer, 160), Verdict::Depart(Departure::Idle));
@@ -179,8 +179,7 @@ mod tests {
     /// What begins to wait later is no reason for its pong to be late.
     #[test]
     fn a_ping_that_left_at_once_is_unanswered_whatever_waits_now() {
-        let peer =
-            Vitals { pinged: Some(at(125)), ping_left: at(125), stalled: Some(at(140)), ..quiet_since(100) };
+        let peer = Vitals { pinged: Some(at(125)), stalled: Some(at(140)), ..quiet_since(100) };
         assert_eq!(judge(&peer, 145), Verdict::Depart(Departure::Idle));
     }
 
