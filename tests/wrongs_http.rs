@@ -32,7 +32,7 @@ fn numbered(number: usize) -> String {
 
 fn is_answer_to(number: usize, response: &Response) -> bool {
     response.status == 200
-        && response.text().trim_end() == format!(r#"{{"channel":"{number}","subscribers":0}}"#)
+        && response.text().starts_with(&format!(r#"{{"channel":"{number}","subscribers":0,"#))
 }
 
 /// Each of `requests` is refused alike, and nothing is left of them.
@@ -522,7 +522,7 @@ fn paths_cannot_escape() {
         "/assets/",
         "/assets",
         "/.git/config",
-        "/publish",
+        "/publisher",
     ] {
         scene.refuses(&get(target), 404, "nothing is served at this path");
     }
@@ -626,7 +626,7 @@ fn a_channel_may_have_any_name_and_is_no_path() {
         let answer = scene.publish(segment, "text/plain", b"to nobody");
         assert_eq!(answer.status, 200);
         let said: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!(said, serde_json::json!({ "channel": name, "subscribers": 0 }));
+        assert_eq!((&said["channel"], &said["subscribers"]), (&name.into(), &0.into()));
     }
     for segment in ["", long.as_str(), "%00", "%0a", "%ff", "%"] {
         let request = format!("POST /publish/{segment} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");

@@ -9,8 +9,9 @@
 use std::rc::Rc;
 
 use super::compressors::Compressors;
-use super::dialect::{Dialect, Dialects};
+use super::dialect::Dialect;
 use super::frame::{Frame, STRIP_BLOCK_BYTES_MAX};
+use super::framed;
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
 use super::topics::{Departing, TopicId, Topics};
@@ -58,8 +59,8 @@ struct Form {
 }
 
 impl Form {
-    fn new(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
-        Self { bytes: Rc::new(bytes), ends, shared: None }
+    const fn new(bytes: Rc<Vec<u8>>, ends: Vec<u32>) -> Self {
+        Self { bytes, ends, shared: None }
     }
 }
 
@@ -75,16 +76,22 @@ pub enum Step {
 }
 
 impl Delivery {
-    /// Sets out with the oldest segment of `topic`, compressed once for each dialect that is spoken there.
+    /// Sets out with the oldest segment of `topic`, translated once for each dialect that is spoken there; `None` if there is
+    /// none, or nobody is owed anything of it.
     pub(super) fn begin(
         topics: &mut Topics,
         ledger: &mut Ledger,
         compressors: &mut Compressors,
         topic: TopicId,
     ) -> Option<Self> {
-        let Departing { segment: Segment { bytes, items }, start, live, dialects } =
-            topics.begin_delivery(topic)?;
-        let mixed = Mixed::of(compressors, dialects, &bytes, &items);
+        let departing = topics.begin_delivery(topic)?;
+        if departing.items.iter().all(|item| item.audience == 0) {
+            // It was published for those who will come back.
+            topics.end_delivery(topic);
+            return None;
+        }
+        let mixed = Mixed::of(compressors, &departing);
+        let Departing { bytes, items, start, live, .. } = departing;
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
         let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
@@ -149,7 +156,7 @@ impl Delivery {
         let Self { items, form, spoken, ranges, .. } = self;
         match spoken {
             Dialect::Raw => Segment::ranges(items, |index| items[index].end, position, id, ranges),
-            Dialect::Wide | Dialect::Narrow => {
+            Dialect::Wide | Dialect::Narrow | Dialect::Framed => {
                 Segment::ranges(items, |index| form.ends[index], position, id, ranges);
             }
         }
@@ -159,7 +166,7 @@ impl Delivery {
     #[inline]
     #[must_use]
     pub fn is_compressed(&self) -> bool {
-        self.spoken != Dialect::Raw
+        self.spoken.slot().is_some()
     }
 
     /// In how many frames the subscriber of the last [`Step::Visit`] gets what it is owed; nearly always one.
@@ -231,14 +238,14 @@ impl Delivery {
 }
 
 impl Mixed {
-    /// The dialects of a segment, compressed once for each that is spoken; `None` if nothing is worth compressing.
-    fn of(
-        compressors: &mut Compressors,
-        dialects: &Dialects,
-        bytes: &[u8],
-        items: &[Item],
-    ) -> Option<Box<Self>> {
+    /// The dialects of a segment, made once for each that is spoken; `None` if all are sent it as it is.
+    fn of(compressors: &mut Compressors, departing: &Departing<'_>) -> Option<Box<Self>> {
+        let Departing { bytes, items, dialects, first, label, .. } = departing;
         let mut others = [const { None }; Dialect::COUNT];
+        if dialects.is_spoken(Dialect::Framed) {
+            let (framed, ends) = framed::translate(label, *first, bytes);
+            others[Dialect::Framed as usize] = Some(Form::new(Rc::new(framed), ends));
+        }
         for dialect in Dialect::DEFLATED.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
             others[dialect as usize] = translate(compressors, dialect, bytes, items);
         }
@@ -277,5 +284,5 @@ fn translate(compressors: &mut Compressors, dialect: Dialect, bytes: &[u8], item
         from = item.end as usize;
     }
     translated.shrink_to_fit();
-    is_compressed.then(|| Form::new(translated, ends))
+    is_compressed.then(|| Form::new(Rc::new(translated), ends))
 }

@@ -2,7 +2,8 @@
 //!
 //! Fifty thousand compressed peers need two compressions of a publication at most, not fifty thousand, if it is
 //! compressed without context takeover (RFC 7692 §7.1.1) and in one of two windows. A message made for the smallest
-//! window can be read by whoever asked for a small one; whoever asked for none gets the largest.
+//! window can be read by whoever asked for a small one; whoever asked for none gets the largest. And whoever wants to know the
+//! offset of each message is sent it as JSON, which is not compressed.
 //!
 //! Invariant: a topic in which everybody is sent plain frames keeps nothing about dialects.
 
@@ -18,6 +19,8 @@ pub enum Dialect {
     /// Deflated with the smallest window, 512 bytes: for whoever asked for less than the largest
     /// (RFC 7692 §7.1.2.1).
     Narrow,
+    /// As JSON, with channel and offset: [`stentor.v1`](super::framed).
+    Framed,
 }
 
 impl Dialect {
@@ -25,14 +28,14 @@ impl Dialect {
     pub const DEFLATED: [Self; 2] = [Self::Wide, Self::Narrow];
 
     /// How many there are, the plain one included.
-    pub const COUNT: usize = 1 + Self::DEFLATED.len();
+    pub const COUNT: usize = 2 + Self::DEFLATED.len();
 
     /// The place of a compressed dialect in an array of them.
     #[inline]
     #[must_use]
     pub const fn slot(self) -> Option<usize> {
         match self {
-            Self::Raw => None,
+            Self::Raw | Self::Framed => None,
             Self::Wide => Some(0),
             Self::Narrow => Some(1),
         }
@@ -48,7 +51,7 @@ impl Dialect {
     #[must_use]
     pub const fn window_bits(self) -> u8 {
         match self {
-            Self::Raw => 0,
+            Self::Raw | Self::Framed => 0,
             Self::Wide => 15,
             Self::Narrow => 9,
         }
@@ -60,8 +63,8 @@ impl Dialect {
 pub(super) struct Dialects {
     /// Empty while everybody is sent plain frames, else as long as the subscribers.
     by_position: Vec<Dialect>,
-    /// How many of each compressed dialect are there.
-    speakers: [u32; Dialect::DEFLATED.len()],
+    /// How many of each dialect are there, the plain one left out.
+    speakers: [u32; Dialect::COUNT],
 }
 
 impl Dialects {
@@ -72,17 +75,17 @@ impl Dialects {
         }
         self.by_position.resize(position, Dialect::Raw);
         self.by_position.push(dialect);
-        if let Some(slot) = dialect.slot() {
-            self.speakers[slot] += 1;
+        if dialect != Dialect::Raw {
+            self.speakers[dialect as usize] += 1;
         }
     }
 
     /// Who stood at `position` has left.
     pub(super) fn leave(&mut self, position: usize) {
-        if let Some(dialect) = self.by_position.get_mut(position)
-            && let Some(slot) = std::mem::take(dialect).slot()
+        if let Some(dialect) = self.by_position.get_mut(position).map(std::mem::take)
+            && dialect != Dialect::Raw
         {
-            self.speakers[slot] -= 1;
+            self.speakers[dialect as usize] -= 1;
         }
     }
 
@@ -93,9 +96,9 @@ impl Dialects {
         }
     }
 
-    /// Only the first `kept` positions are left; without anybody who is sent compressed frames, nothing is.
+    /// Only the first `kept` positions are left; without anybody who is sent anything but plain frames, nothing is.
     pub(super) fn truncate(&mut self, kept: usize) {
-        if self.speakers == [0; Dialect::DEFLATED.len()] {
+        if self.speakers == [0; Dialect::COUNT] {
             self.by_position = Vec::new();
         } else {
             self.by_position.truncate(kept);
@@ -105,16 +108,12 @@ impl Dialects {
 
     /// Whether anybody is sent `dialect`; not asked of [`Dialect::Raw`].
     pub(super) fn is_spoken(&self, dialect: Dialect) -> bool {
-        dialect.slot().is_some_and(|slot| self.speakers[slot] > 0)
+        self.speakers[dialect as usize] > 0
     }
 
     /// What each is sent, as it is now; nothing if all are sent plain frames.
     pub(super) fn snapshot(&self) -> Box<[Dialect]> {
-        if self.speakers == [0; Dialect::DEFLATED.len()] {
-            Box::default()
-        } else {
-            self.by_position.as_slice().into()
-        }
+        if self.speakers == [0; Dialect::COUNT] { Box::default() } else { self.by_position.as_slice().into() }
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Facts {
     pub publishes: bool,
     /// Its request is a HEAD: the answer has no body.
     pub asks_head: bool,
+    /// Its request is for programs: what is wrong with it is told in JSON.
+    pub in_json: bool,
     /// It has had an answer by HTTP: the time for the next request counts from its first byte.
     pub requested: bool,
     /// Its close frame came.
@@ -138,12 +140,23 @@ pub struct Posting {
     pub reader: BodyReader,
     /// What has come of it.
     pub body: Buffer,
-    /// Where it is to be published.
-    pub channel: String,
-    /// `text/*` becomes a text message.
-    pub is_text: bool,
+    /// Where it is to be published; a batch may say so line by line.
+    pub channel: Option<String>,
+    /// What becomes of it.
+    pub format: Format,
     /// Whether another request may follow.
     pub keep_alive: bool,
+}
+
+/// What becomes of a body that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One text message.
+    Text,
+    /// One binary message.
+    Binary,
+    /// A text message for each line of JSON.
+    Lines,
 }
 
 /// Bytes of an incomplete item and where decoding stands in them.

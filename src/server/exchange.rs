@@ -11,16 +11,18 @@ use super::connection::{Exchange, Posting, Session, Stage};
 use super::deflate::Agreement;
 use super::heartbeat::ping_due;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
+use super::publishing;
 use super::routes::{Answer, route};
 use super::worker::Worker;
 use crate::base::id::ConnId;
-use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
+use crate::http::refusal::reason;
 use crate::http::{Barred, HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
+use crate::hub::framed;
 use crate::net::Net;
 use crate::service::{self, Admission, Ctx, Departure, Service};
 use crate::ws::handshake::{Offer, encode_response};
-use crate::ws::{self, Cursor, Decoder, Kind, Role};
+use crate::ws::{self, Cursor, Decoder, Role};
 
 /// What a request comes to.
 pub(super) enum Reaction {
@@ -115,6 +117,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
         connection.facts.asks_head = request.method == Method::Head;
+        connection.facts.in_json = publishing::allowed(request.path).is_some();
         if connection.facts.over {
             if self.gate.is_over(id) {
                 return self.refuse(id, Refusal::Barred(Barred::AddressFull), Departure::Refused);
@@ -128,6 +131,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let answer = route(request, &self.service, self.config.ws.message_max);
         if let Err(why) = self.may_have(request, &answer) {
             return self.refuse(id, Refusal::Barred(why), Departure::Refused);
+        }
+        if matches!(answer, Answer::Post(_)) && self.is_congested() {
+            return self.refuse(id, Refusal::Congested, Departure::Refused);
         }
         // A body that nobody reads would be taken for the next request.
         let is_bodied = request.body != crate::http::BodyLength::None && !matches!(answer, Answer::Post(_));
@@ -157,6 +163,8 @@ impl<N: Net, S: Service> Worker<N, S> {
                 }
                 Reaction::Body(posting)
             }
+            Answer::Channels(wanted) => self.list_channels(id, &wanted, keep_alive),
+            Answer::Channel(name) => self.tell_channel(id, &name, keep_alive),
             Answer::WebSocketOnly => {
                 let refusal = ws::handshake::Refusal::NotUpgrade;
                 self.refuse_handshake(
@@ -207,7 +215,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             (Admission::Accept { tag, protocol }, Ok(offer)) => {
                 let protocol = self.gate.protocol(protocol, &protocols);
-                let agreement = self.deflation.agree(offer.extensions(), &self.config.deflate);
+                let agreement = match protocol {
+                    // What has offsets is made once for all, and not compressed.
+                    Some(framed::PROTOCOL) => None,
+                    Some(_) | None => self.deflation.agree(offer.extensions(), &self.config.deflate),
+                };
                 let (dialect, agreed) = agreement.as_ref().map(|one| (one.dialect, one.agreed)).unzip();
                 self.hub.outbox.upgrade(id, dialect.unwrap_or_default(), |out| {
                     encode_response(out, offer.key(), protocol, agreed);
@@ -246,31 +258,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    /// Publishes what was posted and says to how many.
-    fn publish_posted(&mut self, id: ConnId, posting: &Posting) -> Reaction {
-        let kind = if posting.is_text { Kind::Text } else { Kind::Binary };
-        if posting.is_text && std::str::from_utf8(posting.body.filled()).is_err() {
-            let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
-            return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
-        }
-        let topic = self.service.channel_topic(&posting.channel);
-        let is_forgotten = is_made(Mutation::PostForgotten) && self.hub.topics.waiting_bytes() > 0;
-        let subscribers = match topic.filter(|_| !is_forgotten) {
-            Some(topic) => {
-                let (here, abroad) = self.hub.publish_named(&topic, kind, posting.body.filled(), self.now);
-                here + abroad
-            }
-            None => 0,
-        };
-        let answer =
-            serde_json::json!({ "channel": posting.channel, "subscribers": subscribers }).to_string();
-        let keep_alive = posting.keep_alive && self.farewell.is_none();
-        let response = Response::new(Status::OK).body("application/json", answer.as_bytes());
-        self.answer(id, &response, keep_alive)
-    }
-
     /// Sends an answer; the connection ends after it unless another request may follow.
-    fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
+    pub(super) fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
         let head_only = self.is_head(id);
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
         self.metrics.requests += 1;
@@ -293,8 +282,8 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Refuses a request and ends the connection behind the answer.
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, why: Departure) -> Reaction {
         self.metrics.refusals.count("request", refusal.label());
-        let head_only = self.is_head(id);
-        self.hub.outbox.raw_with(id, |out| refusal.encode(out, head_only));
+        let (head_only, in_json) = (self.is_head(id), self.is_in_json(id));
+        self.hub.outbox.raw_with(id, |out| refusal.encode(out, head_only, in_json));
         self.part(id, why)
     }
 
@@ -303,7 +292,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.roster.get(id).is_some_and(|connection| connection.facts.asks_head)
     }
 
-    fn refuse_handshake(
+    /// Whether what is wrong is told to `id` in JSON.
+    fn is_in_json(&mut self, id: ConnId) -> bool {
+        self.roster.get(id).is_some_and(|connection| connection.facts.in_json)
+    }
+
+    pub(super) fn refuse_handshake(
         &mut self,
         id: ConnId,
         status: Status,
@@ -312,8 +306,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         label: &'static str,
     ) -> Reaction {
         self.metrics.refusals.count("handshake", label);
-        let text = format!("{text}\n");
-        let mut response = Response::new(status).body("text/plain; charset=utf-8", text.as_bytes());
+        let (content_type, text) = reason(text, self.is_in_json(id));
+        let mut response = Response::new(status).body(content_type, text.as_bytes());
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
@@ -346,7 +340,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
             // What comes next may be no request at all, and its refusal has a body.
-            connection.facts.asks_head = false;
+            (connection.facts.asks_head, connection.facts.in_json) = (false, false);
             connection.deadline = deadline;
         }
     }

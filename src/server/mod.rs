@@ -35,6 +35,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod batch;
 pub mod bus;
 pub mod config;
 pub mod connection;
@@ -53,6 +54,7 @@ pub mod metrics;
 pub mod overflow;
 mod page;
 pub mod pages;
+pub mod publishing;
 pub mod reap;
 pub mod receive;
 pub mod repeat;

@@ -129,7 +129,8 @@ impl<S: Service> Builder<S> {
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
         let mut gate = Gate::new(&config.admission);
         gate.read_token_file().map_err(Failure)?;
-        for warning in config.admission.warnings(&config.listen) {
+        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        for warning in config.admission.warnings(&config.listen, tls) {
             tracing::warn!("{warning}");
         }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
