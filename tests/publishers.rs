@@ -152,7 +152,7 @@ fn what_is_wrong_is_told_in_json() {
         403,
         "origin",
     );
-    refused(&server.ask(b"POST /publish/sea HTTP/1.1\r\nHost: test\r\n\r\n"), 411, "Content-Length");
+    refused(&server.ask(b"POST /publish/sea HTTP/1.1\r\nHost: test\r\n\r\n"), 411, "no Content-Length");
     refused(&server.publish("sea", "text/plain", &[b'x'; 1025]), 413, "too large");
     refused(&server.publish("sea", "text/plain", b"\xff"), 400, "UTF-8");
     refused(&server.get("/channels/nobody"), 404, "nobody is in this channel");
@@ -304,6 +304,7 @@ fn who_publishes_while_too_much_waits_is_asked_to_come_again() {
         let (mut first, second): (TcpStream, TcpStream) = (server.connect(), server.connect());
         let whole = request("POST", "/publish/sea", "Content-Type: text/plain\r\n", &large);
         let (most, last) = whole.split_at(whole.len() - 1);
+        let before = counter(&server, "bytes_in_total");
         first.write_all(most).expect("the server reads");
         wait_for("the body to have been read", || {
             (counter(&server, "bytes_in_total") > 5 << 20).then_some(())

@@ -10,6 +10,10 @@ use std::fmt;
 use super::barred::{Barred, RETRY_LATER, RETRY_SOON};
 use super::response::{Response, Status};
 
+/// What bodies are understood.
+const MEDIA_WANTED: &str = "unsupported body: POST /publish/CHANNEL takes any type, POST /publish takes \
+     application/x-ndjson with a channel in each line, and neither takes a Content-Encoding";
+
 /// Why a request is refused. The text (`Display`) is one line without a full stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -208,20 +212,12 @@ impl Refusal {
             Self::PathUnknown => ("path_unknown", "nothing is served at this path"),
             Self::PathMalformed => ("path_malformed", "malformed path or parameter in the request target"),
             Self::MethodNotAllowed { .. } => ("method_not_allowed", "method not allowed here"),
-            Self::LengthRequired => {
-                ("length_required", "no Content-Length: say how long the body is, or send it in chunks")
-            }
-            Self::MediaUnsupported => (
-                "media_unsupported",
-                "unsupported body: POST /publish/CHANNEL takes any type, POST /publish takes application/x-ndjson with a \
-                 channel in each line, and neither takes a Content-Encoding",
-            ),
+            Self::LengthRequired => ("length_required", "no Content-Length, and the body is not in chunks"),
+            Self::MediaUnsupported => ("media_unsupported", MEDIA_WANTED),
             Self::ChannelUnknown => {
                 ("channel_unknown", "nobody is in this channel, and nothing of it is kept")
             }
-            Self::Congested => {
-                ("congested", "too much waits for delivery at the moment: try again in a second")
-            }
+            Self::Congested => ("congested", "too much waits for delivery: try again in a second"),
             Self::Barred(why) => why.words(),
             Self::Unavailable => ("unavailable", "the server takes no new connections at the moment"),
         }

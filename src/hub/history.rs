@@ -15,27 +15,23 @@
 //! Invariants: offsets of a channel ascend by one from 1 for as long as its epoch lasts; blocks have no gap between them; `bytes` is
 //! what all histories hold, and never more than the bound once a publication is done with.
 
+mod record;
+
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
 use slab::Slab;
 
-use super::compressors::frame_len;
 use super::frame::Frame;
 use super::framed;
-use super::ledger::EntryId;
 use crate::base::tick::{Nanos, SECOND};
+use record::{Block, Record, drop_oldest, kept};
 
 /// What the history of one channel may hold, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 1 << 20;
 /// Without a subscriber and without a publication for so long, a channel is forgotten, in nanoseconds.
 pub const IDLE: Nanos = 300 * SECOND;
-/// What a channel weighs beside its name and its messages, in bytes: its record and its places in the tables.
-const RECORD_BYTES: usize = 384;
-/// What a block weighs beside its bytes.
-const BLOCK_BYTES: usize = 96;
-
 /// How much is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -99,65 +95,6 @@ pub struct Histories {
     clock: Nanos,
     /// What became of it all.
     pub counts: Counts,
-}
-
-#[derive(Debug)]
-struct Record {
-    name: Rc<str>,
-    /// The channel as JSON, for those who are told which it is.
-    label: Box<str>,
-    epoch: u64,
-    newest: u64,
-    /// The newest that is in a block or was.
-    taken: u64,
-    blocks: VecDeque<Block>,
-    /// What the blocks hold as they were published, in bytes.
-    bytes: usize,
-    published: Nanos,
-    left: Nanos,
-    /// Whether a topic of this name is there.
-    is_attended: bool,
-    /// Its keys in the two tables.
-    age: Option<Nanos>,
-    seen: Option<Nanos>,
-}
-
-#[derive(Debug)]
-struct Block {
-    bytes: Rc<Vec<u8>>,
-    first: u64,
-    /// The same with offsets, once somebody wanted it so.
-    framed: OnceCell<(Rc<Vec<u8>>, Vec<u32>)>,
-}
-
-impl Block {
-    fn weight(&self) -> usize {
-        BLOCK_BYTES + self.bytes.capacity()
-    }
-
-    fn framed_weight(&self) -> usize {
-        self.framed.get().map_or(0, |(bytes, ends)| bytes.capacity() + 4 * ends.capacity())
-    }
-
-    /// What of it lies behind offset `since`, as one frame.
-    fn behind(&self, since: u64) -> Frame {
-        let mut from = 0;
-        for _ in self.first..=since {
-            from += frame_len(&self.bytes[from..]);
-        }
-        Frame::new(&self.bytes, from as u32, self.bytes.len() as u32, 0, EntryId::NONE)
-    }
-
-    /// The same with offsets.
-    fn framed_behind(&self, since: u64, label: &str) -> Frame {
-        let (bytes, ends) = self.framed.get_or_init(|| {
-            let (bytes, ends) = framed::translate(label, self.first, &self.bytes);
-            (Rc::new(bytes), ends)
-        });
-        let skipped = (since + 1).saturating_sub(self.first) as usize;
-        let from = if skipped == 0 { 0 } else { ends[skipped - 1] };
-        Frame::new(bytes, from, bytes.len() as u32, 0, EntryId::NONE)
-    }
 }
 
 impl Default for Histories {
@@ -456,20 +393,5 @@ impl Histories {
     }
 }
 
-impl Record {
-    fn own_weight(&self) -> usize {
-        RECORD_BYTES + self.name.len() + self.label.len()
-    }
-}
-
-/// How many messages of `blocks`, the newest of which is `taken`, can be had.
-fn kept(blocks: &VecDeque<Block>, taken: u64, most: u32) -> u64 {
-    blocks.front().map_or(0, |block| (taken + 1 - block.first).min(u64::from(most)))
-}
-
-/// Lets the oldest block go; returns what it held.
-fn drop_oldest(record: &mut Record) -> usize {
-    let Some(block) = record.blocks.pop_front() else { return 0 };
-    record.bytes -= block.weight();
-    block.weight() + block.framed_weight()
-}
+#[cfg(test)]
+mod tests;

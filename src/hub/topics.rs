@@ -13,6 +13,7 @@
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
 mod remembering;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
@@ -21,9 +22,8 @@ use slab::Slab;
 
 use super::changes::Changes;
 use super::dialect::{Dialect, Dialects};
-use super::frame::{Frame, Strip};
+use super::frame::Strip;
 use super::history::{Histories, HistoryId};
-use super::ledger::EntryId;
 use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
@@ -254,29 +254,6 @@ impl Topics {
             self.busy.push_back(topic);
         }
         audience
-    }
-
-    /// Puts a block that was published to `topic` where peers that are behind can share it.
-    pub(super) fn share(
-        &mut self,
-        topic: TopicId,
-        dialect: Dialect,
-        bytes: &Rc<Vec<u8>>,
-        publications: u16,
-        entry: EntryId,
-    ) -> Frame {
-        let mut strip = self.topics.get_mut(topic.0 as usize).map(|room| &mut room.strips[dialect as usize]);
-        if let Some(old) = strip.as_ref().and_then(|strip| strip.upgrade())
-            && let Some(place) = old.append(bytes, publications, entry)
-        {
-            return Frame::on(&old, place);
-        }
-        let fresh = Rc::new(Strip::default());
-        if let Some(strip) = &mut strip {
-            **strip = Rc::downgrade(&fresh);
-        }
-        let place = fresh.append(bytes, publications, entry).expect("a fresh strip has room");
-        Frame::on(&fresh, place)
     }
 
     /// The topic whose turn it is to be delivered.

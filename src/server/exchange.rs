@@ -150,18 +150,9 @@ impl<N: Net, S: Service> Worker<N, S> {
                 let response = Response::new(Status::OK).header("Cache-Control", "no-store");
                 self.answer(id, &response.body(content_type, body.as_bytes()), keep_alive)
             }
-            Answer::Post(mut posting) => {
-                if let Some(connection) = self.roster.get(id) {
-                    connection.facts.publishes = true;
-                }
-                posting.keep_alive = keep_alive;
-                if posting.reader.is_done() {
-                    return self.publish_posted(id, &posting);
-                }
-                if request.expects_continue() {
-                    self.hub.outbox.raw(id, crate::http::response::CONTINUE);
-                }
-                Reaction::Body(posting)
+            Answer::Post(posting) => {
+                let posting = Posting { keep_alive, ..posting };
+                self.begin_posting(id, posting, request.expects_continue())
             }
             Answer::Channels(wanted) => self.list_channels(id, &wanted, keep_alive),
             Answer::Channel(name) => self.tell_channel(id, &name, keep_alive),
@@ -180,6 +171,20 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             Answer::Refused(refusal) => self.refuse(id, refusal, Departure::Refused),
         }
+    }
+
+    /// Waits for what is to be published, unless it is all there.
+    fn begin_posting(&mut self, id: ConnId, posting: Posting, expects_continue: bool) -> Reaction {
+        if let Some(connection) = self.roster.get(id) {
+            connection.facts.publishes = true;
+        }
+        if posting.reader.is_done() {
+            return self.publish_posted(id, &posting);
+        }
+        if expects_continue {
+            self.hub.outbox.raw(id, crate::http::response::CONTINUE);
+        }
+        Reaction::Body(posting)
     }
 
     /// Turns the connection into a WebSocket, or says why not.
