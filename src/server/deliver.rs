@@ -316,7 +316,7 @@ fn queue<K>(
         Verdict::Queue => Verdict::Queue,
         // Replies have bounds of their own, and what somebody who came back is sent again is nobody's in particular.
         Verdict::Drop | Verdict::Replace | Verdict::Close => {
-            judge(config.overflow, weight - connection.queue.replies(), len, config.queue_max)
+            judge(config.overflow, connection.queue.owed(), len, config.queue_max)
         }
     };
     let (missed, debt) = (&mut connection.missed, frame.debt(0));

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::connection::{Exchange, Posting, Session, Stage};
+use super::connection::{Exchange, Form, Posting, Session, Stage};
 use super::deflate::Agreement;
 use super::heartbeat::ping_due;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
@@ -116,8 +116,8 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Answers a request whose head is whole.
     fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
-        connection.facts.asks_head = request.method == Method::Head;
-        connection.facts.in_json = publishing::allowed(request.path).is_some();
+        let is_program = publishing::allowed(request.path).is_some();
+        connection.facts.form = Form::of(request.method == Method::Head, is_program);
         if connection.facts.over {
             if self.gate.is_over(id) {
                 return self.refuse(id, Refusal::Barred(Barred::AddressFull), Departure::Refused);
@@ -265,7 +265,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Sends an answer; the connection ends after it unless another request may follow.
     pub(super) fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
-        let head_only = self.is_head(id);
+        let head_only = self.form(id).is_head();
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
         self.metrics.requests += 1;
         if keep_alive {
@@ -279,7 +279,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// this connection says nothing about that.
     fn refuse_head(&mut self, id: ConnId, refusal: Refusal, head: &[u8]) -> Reaction {
         if let Some(connection) = self.roster.get(id) {
-            connection.facts.asks_head = begins_as_head(head);
+            connection.facts.form = Form::of(begins_as_head(head), false);
         }
         self.refuse(id, refusal, Departure::Refused)
     }
@@ -287,19 +287,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Refuses a request and ends the connection behind the answer.
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, why: Departure) -> Reaction {
         self.metrics.refusals.count("request", refusal.label());
-        let (head_only, in_json) = (self.is_head(id), self.is_in_json(id));
-        self.hub.outbox.raw_with(id, |out| refusal.encode(out, head_only, in_json));
+        let form = self.form(id);
+        self.hub.outbox.raw_with(id, |out| refusal.encode(out, form.is_head(), form.is_json()));
         self.part(id, why)
     }
 
-    /// Whether the answer to `id` must not have a body (RFC 9110 §9.3.2).
-    fn is_head(&mut self, id: ConnId) -> bool {
-        self.roster.get(id).is_some_and(|connection| connection.facts.asks_head)
-    }
-
-    /// Whether what is wrong is told to `id` in JSON.
-    fn is_in_json(&mut self, id: ConnId) -> bool {
-        self.roster.get(id).is_some_and(|connection| connection.facts.in_json)
+    /// In which form the request of `id` is answered.
+    fn form(&mut self, id: ConnId) -> Form {
+        self.roster.get(id).map_or(Form::Words, |connection| connection.facts.form)
     }
 
     pub(super) fn refuse_handshake(
@@ -311,12 +306,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         label: &'static str,
     ) -> Reaction {
         self.metrics.refusals.count("handshake", label);
-        let (content_type, text) = reason(text, self.is_in_json(id));
+        let (content_type, text) = reason(text, self.form(id).is_json());
         let mut response = Response::new(status).body(content_type, text.as_bytes());
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        let head_only = self.is_head(id);
+        let head_only = self.form(id).is_head();
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, false));
         self.part(id, Departure::Refused)
     }
@@ -345,7 +340,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
             // What comes next may be no request at all, and its refusal has a body.
-            (connection.facts.asks_head, connection.facts.in_json) = (false, false);
+            connection.facts.form = Form::Words;
             connection.deadline = deadline;
         }
     }

@@ -130,8 +130,11 @@ impl<S: Service> Builder<S> {
         let mut gate = Gate::new(&config.admission);
         gate.read_token_file().map_err(Failure)?;
         let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-        for warning in config.admission.warnings(&config.listen, tls) {
-            tracing::warn!("{warning}");
+        // Of several workers, one says it for all.
+        if config.place.as_ref().is_none_or(|place| place.index == 0) {
+            for warning in config.admission.warnings(&config.listen, tls) {
+                tracing::warn!("{warning}");
+            }
         }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
         let mut net =

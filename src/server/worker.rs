@@ -101,10 +101,11 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// A worker over `net`, which listens already, with room for `connections_max` peers.
     pub fn new(mut net: N, service: S, config: Config, connections_max: usize) -> Self {
         let now = net.now();
-        let bus = config.place.as_ref().map(|place| Box::new(Bus::new(place, net.entropy(), now)));
+        let chance = net.entropy();
+        let bus = config.place.as_ref().map(|place| Box::new(Bus::new(place, chance, now)));
         let knocking = vec![true; net.listeners()];
         let mut hub = Hub::new(Compressors::new(config.deflate.min));
-        hub.topics.histories = Histories::new(config.history, net.entropy());
+        hub.topics.histories = Histories::new(config.history, chance);
         if bus.is_some() {
             hub.open_abroad();
         }

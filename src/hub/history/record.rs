@@ -16,7 +16,7 @@ use crate::hub::framed;
 use crate::hub::ledger::EntryId;
 
 /// What a channel weighs beside its name and its messages, in bytes: its record and its places in the tables.
-const RECORD_BYTES: usize = 384;
+const RECORD_BYTES: usize = 512;
 /// What a block weighs beside its bytes.
 const BLOCK_BYTES: usize = 96;
 
