@@ -1,6 +1,6 @@
 //! HTTP for publishers: `POST /publish`, `GET /channels`, and who may ask for them.
 //!
-//! A publication is one body, or a batch of lines ([`batch`](super::batch)). Channels can be listed, and each says how many are
+//! A publication is one body, or a batch of lines ([`super::batch`]). Channels can be listed, and each says how many are
 //! there and how far it has come. Answers and refusals are JSON: who asks here is a program.
 //!
 //! Invariants: a batch is published whole or not at all; where no token is asked for, only this machine is listened to.
