@@ -22,6 +22,16 @@ pub(super) struct AdmissionFlags {
     /// for more. Others see it in the list of processes: prefer the variable, or --token-file.
     #[arg(long, env = "STENTOR_TOKEN", value_name = "SECRET", value_delimiter = ',', hide_env_values = true)]
     token: Vec<String>,
+    /// A token for those who publish by HTTP and ask for the channels (POST /publish, GET /channels), given as
+    /// Authorization: Bearer; repeat for more. Wanted where others than this machine can connect.
+    #[arg(
+        long,
+        env = "STENTOR_PUBLISH_TOKEN",
+        value_name = "SECRET",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    publish_token: Vec<String>,
     /// A file of tokens, one a line, # begins a comment; read again on SIGHUP.
     #[arg(long, env = "STENTOR_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -48,6 +58,7 @@ impl AdmissionFlags {
         config.admission = Settings {
             origins: self.origin,
             tokens: self.token.into_iter().map(Into::into).collect(),
+            publish_tokens: self.publish_token.into_iter().map(Into::into).collect(),
             token_file: self.token_file,
             connections_per_ip: self.connections_per_ip,
             handshakes_per_second: self
@@ -65,6 +76,7 @@ pub(super) fn effective(config: &Config) -> Vec<String> {
     let settings = &config.admission;
     let mut lines = vec![format!("origin {}", settings.origins)];
     lines.extend(settings.tokens.iter().map(|_| "token (hidden)".to_owned()));
+    lines.extend(settings.publish_tokens.iter().map(|_| "publish-token (hidden)".to_owned()));
     lines.extend(settings.token_file.iter().map(|file| format!("token-file {}", file.display())));
     lines.extend(settings.connections_per_ip.map(|max| format!("connections-per-ip {max}")));
     lines.extend(settings.handshakes_per_second.map(|rate| format!("handshakes-per-second {rate}")));

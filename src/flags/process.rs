@@ -1,4 +1,4 @@
-//! How many processes there are, and how long a peer may take over what it has begun.
+//! How many processes there are, how long a peer may take over what it has begun, and what is remembered.
 //!
 //! Beside the deadlines that every protocol has (handshake, close, pong), which are among the general flags.
 //!
@@ -10,7 +10,7 @@ use stentor::base::tick::Nanos;
 use stentor::server::Config;
 use stentor::server::supervisor::{WORKERS_MAX, Workers};
 
-use super::units::{shown, time};
+use super::units::{bytes, count, shown, time};
 
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Process")]
@@ -23,6 +23,14 @@ pub(crate) struct ProcessFlags {
     /// Time for a message to be complete, from its first byte to its last; then 1008. 0 is off.
     #[arg(long, env = "STENTOR_MESSAGE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = time)]
     message_timeout: Nanos,
+
+    /// Messages of a /broadcast channel that are kept for those who come back with ?since=; 0 is off.
+    #[arg(long, env = "STENTOR_HISTORY", value_name = "N", default_value = "100", value_parser = count)]
+    history: usize,
+
+    /// Bytes of all that is kept; beyond, what was least recently published is forgotten.
+    #[arg(long, env = "STENTOR_HISTORY_MEMORY", value_name = "BYTES", default_value = "64mi", value_parser = bytes)]
+    history_memory: u64,
 }
 
 fn workers(text: &str) -> Result<Workers, String> {
@@ -38,6 +46,8 @@ impl ProcessFlags {
     pub(super) fn apply(self, config: &mut Config) {
         config.workers = self.workers;
         config.message_timeout = self.message_timeout;
+        config.history.messages = u32::try_from(self.history).unwrap_or(u32::MAX);
+        config.history.memory = usize::try_from(self.history_memory).unwrap_or(usize::MAX);
     }
 }
 
@@ -46,5 +56,10 @@ pub(super) fn effective(config: &Config) -> Vec<String> {
         Workers::Auto => "auto".to_owned(),
         Workers::Count(count) => count.to_string(),
     };
-    vec![format!("workers {workers}"), format!("message-timeout {}", shown(config.message_timeout))]
+    vec![
+        format!("workers {workers}"),
+        format!("message-timeout {}", shown(config.message_timeout)),
+        format!("history {}", config.history.messages),
+        format!("history-memory {}", config.history.memory),
+    ]
 }

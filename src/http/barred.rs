@@ -22,6 +22,8 @@ pub enum Barred {
     TokenWrong,
     /// More than one token, or one in two places (RFC 6750 §2).
     TokenRepeated,
+    /// Publishing wants a token of its own, and the server has been given none.
+    PublishingClosed,
     /// The peer's address has all the connections that one address may have.
     AddressFull,
     /// More handshakes than the server takes in a second.
@@ -31,14 +33,14 @@ pub enum Barred {
 /// When to try again, in seconds, where places are taken: they become free as peers leave.
 pub(super) const RETRY_LATER: (&str, &str) = ("Retry-After", "10");
 /// When to try again, in seconds, where only the pace was too high: by then a second's handshakes are free again.
-const RETRY_SOON: (&str, &str) = ("Retry-After", "1");
+pub(super) const RETRY_SOON: (&str, &str) = ("Retry-After", "1");
 
 impl Barred {
     pub(super) const fn status(self) -> Status {
         match self {
             Self::OriginForbidden => Status::FORBIDDEN,
             Self::OriginMalformed | Self::OriginDuplicate | Self::TokenRepeated => Status::BAD_REQUEST,
-            Self::TokenMissing | Self::TokenWrong => Status::UNAUTHORIZED,
+            Self::TokenMissing | Self::TokenWrong | Self::PublishingClosed => Status::UNAUTHORIZED,
             Self::AddressFull | Self::TooManyHandshakes => Status::SERVICE_UNAVAILABLE,
         }
     }
@@ -47,7 +49,9 @@ impl Barred {
     pub(super) const fn field(self) -> Option<(&'static str, &'static str)> {
         match self {
             // RFC 6750 §3.1: who brought no token at all is told no error code.
-            Self::TokenMissing => Some(("WWW-Authenticate", "Bearer realm=\"stentor\"")),
+            Self::TokenMissing | Self::PublishingClosed => {
+                Some(("WWW-Authenticate", "Bearer realm=\"stentor\""))
+            }
             Self::TokenWrong => {
                 Some(("WWW-Authenticate", "Bearer realm=\"stentor\", error=\"invalid_token\""))
             }
@@ -72,6 +76,11 @@ impl Barred {
                 "a token is wanted: \"Authorization: Bearer TOKEN\", ?access_token=TOKEN or subprotocol token.TOKEN",
             ),
             Self::TokenWrong => ("token_wrong", "the token is not valid here"),
+            Self::PublishingClosed => (
+                "publishing_closed",
+                "publishing over the network wants a token: start the server with --publish-token TOKEN and send \
+                 \"Authorization: Bearer TOKEN\", or have it listen on loopback addresses only",
+            ),
             Self::TokenRepeated => ("token_repeated", "more than one token: give it once, in one place"),
             Self::AddressFull => ("address_full", "too many connections from this address"),
             Self::TooManyHandshakes => {
@@ -98,10 +107,12 @@ mod tests {
                 "401",
                 "WWW-Authenticate: Bearer realm=\"stentor\", error=\"invalid_token\"",
             ),
+            (Refusal::Barred(Barred::PublishingClosed), "401", "WWW-Authenticate: Bearer realm=\"stentor\""),
+            (Refusal::Congested, "429", "Retry-After: 1"),
             (Refusal::Barred(Barred::OriginForbidden), "403", "Connection: close"),
         ] {
             let mut out = Vec::new();
-            refusal.encode(&mut out, false);
+            refusal.encode(&mut out, false, false);
             let text = String::from_utf8(out).unwrap();
             assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
             assert!(text.contains(&format!("\r\n{field}\r\n")), "{text}");

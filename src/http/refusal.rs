@@ -7,8 +7,12 @@
 
 use std::fmt;
 
-use super::barred::{Barred, RETRY_LATER};
+use super::barred::{Barred, RETRY_LATER, RETRY_SOON};
 use super::response::{Response, Status};
+
+/// What bodies are understood.
+const MEDIA_WANTED: &str = "unsupported body: POST /publish/CHANNEL takes any type, POST /publish takes \
+     application/x-ndjson with a channel in each line, and neither takes a Content-Encoding";
 
 /// Why a request is refused. The text (`Display`) is one line without a full stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +81,14 @@ pub enum Refusal {
         /// The value of the `Allow` field, such as `GET, HEAD`.
         allow: &'static str,
     },
+    /// A body is wanted, and nothing says how long it is (RFC 9110 §15.5.12).
+    LengthRequired,
+    /// A body of a type or in a coding that is not understood here (RFC 9110 §15.5.16).
+    MediaUnsupported,
+    /// Nobody is in the channel, and nothing of it is kept.
+    ChannelUnknown,
+    /// Too much waits for delivery to take more.
+    Congested,
     /// The peer may not come in.
     Barred(Barred),
     /// The server is at its bound of connections or is shutting down.
@@ -96,7 +108,10 @@ impl Refusal {
             Self::EncodingUnsupported => Status::NOT_IMPLEMENTED,
             Self::BodyTooLarge => Status::CONTENT_TOO_LARGE,
             Self::HeadTimeout | Self::BodyTimeout => Status::REQUEST_TIMEOUT,
-            Self::PathUnknown => Status::NOT_FOUND,
+            Self::PathUnknown | Self::ChannelUnknown => Status::NOT_FOUND,
+            Self::LengthRequired => Status::LENGTH_REQUIRED,
+            Self::MediaUnsupported => Status::UNSUPPORTED_MEDIA_TYPE,
+            Self::Congested => Status::TOO_MANY_REQUESTS,
             Self::MethodNotAllowed { .. } => Status::METHOD_NOT_ALLOWED,
             Self::Barred(why) => why.status(),
             Self::Unavailable => Status::SERVICE_UNAVAILABLE,
@@ -128,11 +143,11 @@ impl Refusal {
         self.words().0
     }
 
-    /// Appends the whole answer: status, one line of text, `Connection: close`. `head_only` answers a HEAD
+    /// Appends the whole answer: status, one line of text or of JSON, `Connection: close`. `head_only` answers a HEAD
     /// request.
-    pub fn encode(self, out: &mut Vec<u8>, head_only: bool) {
-        let text = format!("{self}\n");
-        let mut response = Response::new(self.status()).body("text/plain; charset=utf-8", text.as_bytes());
+    pub fn encode(self, out: &mut Vec<u8>, head_only: bool, in_json: bool) {
+        let (content_type, text) = reason(&self.to_string(), in_json);
+        let mut response = Response::new(self.status()).body(content_type, text.as_bytes());
         if let Self::MethodNotAllowed { allow } = self {
             response = response.header("Allow", allow);
         } else if let Self::Barred(why) = self
@@ -141,6 +156,8 @@ impl Refusal {
             response = response.header(name, value);
         } else if self == Self::Unavailable {
             response = response.header(RETRY_LATER.0, RETRY_LATER.1);
+        } else if self == Self::Congested {
+            response = response.header(RETRY_SOON.0, RETRY_SOON.1);
         }
         response.encode(out, head_only, false);
     }
@@ -195,9 +212,25 @@ impl Refusal {
             Self::PathUnknown => ("path_unknown", "nothing is served at this path"),
             Self::PathMalformed => ("path_malformed", "malformed path or parameter in the request target"),
             Self::MethodNotAllowed { .. } => ("method_not_allowed", "method not allowed here"),
+            Self::LengthRequired => ("length_required", "no Content-Length, and the body is not in chunks"),
+            Self::MediaUnsupported => ("media_unsupported", MEDIA_WANTED),
+            Self::ChannelUnknown => {
+                ("channel_unknown", "nobody is in this channel, and nothing of it is kept")
+            }
+            Self::Congested => ("congested", "too much waits for delivery: try again in a second"),
             Self::Barred(why) => why.words(),
             Self::Unavailable => ("unavailable", "the server takes no new connections at the moment"),
         }
+    }
+}
+
+/// The body of an answer that refuses: its type, and one line that says why.
+#[must_use]
+pub fn reason(text: &str, in_json: bool) -> (&'static str, String) {
+    if in_json {
+        ("application/json", format!("{}\n", serde_json::json!({ "error": text })))
+    } else {
+        ("text/plain; charset=utf-8", format!("{text}\n"))
     }
 }
 
@@ -220,7 +253,7 @@ mod tests {
     #[test]
     fn an_answer_says_what_was_wrong_and_closes() {
         let mut out = Vec::new();
-        Refusal::HostMissing.encode(&mut out, false);
+        Refusal::HostMissing.encode(&mut out, false, false);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\n\
@@ -228,7 +261,7 @@ mod tests {
         );
     }
 
-    const ALL: [Refusal; 31] = [
+    const ALL: [Refusal; 35] = [
         Refusal::RequestLineTooLong,
         Refusal::HeadTooLarge,
         Refusal::TooManyHeaders,
@@ -259,6 +292,10 @@ mod tests {
         Refusal::PathUnknown,
         Refusal::PathMalformed,
         Refusal::MethodNotAllowed { allow: "GET" },
+        Refusal::LengthRequired,
+        Refusal::MediaUnsupported,
+        Refusal::ChannelUnknown,
+        Refusal::Congested,
         Refusal::Unavailable,
     ];
 
@@ -273,20 +310,26 @@ mod tests {
             let status = refusal.status();
             assert!((400..600).contains(&status.code()) && !status.reason().is_empty(), "{status}");
             let (mut whole, mut head) = (Vec::new(), Vec::new());
-            refusal.encode(&mut whole, false);
-            refusal.encode(&mut head, true);
+            refusal.encode(&mut whole, false, false);
+            refusal.encode(&mut head, true, false);
             let whole = String::from_utf8(whole).unwrap();
             assert!(whole.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{whole}");
             assert!(whole.contains("\r\nConnection: close\r\n"), "{whole}");
             assert!(whole.ends_with(&format!("\r\n\r\n{refusal}\n")) && !refusal.to_string().contains('\n'));
             assert!(whole.as_bytes().starts_with(&head) && head.ends_with(b"\r\n\r\n"));
+            let mut json = Vec::new();
+            refusal.encode(&mut json, false, true);
+            let json = String::from_utf8(json).unwrap();
+            let (_, body) = json.split_once("\r\n\r\n").unwrap();
+            let said: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(said, serde_json::json!({ "error": refusal.to_string() }));
         }
     }
 
     #[test]
     fn a_wrong_method_learns_which_are_right() {
         let mut out = Vec::new();
-        Refusal::MethodNotAllowed { allow: "GET, HEAD" }.encode(&mut out, true);
+        Refusal::MethodNotAllowed { allow: "GET, HEAD" }.encode(&mut out, true, false);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n"), "{text}");
         assert!(text.ends_with("\r\n\r\n"), "HEAD has no body: {text}");

@@ -109,6 +109,11 @@ impl Abroad {
         self.presence.remove(&sibling);
     }
 
+    /// The topics in which siblings have somebody, each as often as there are such siblings.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.presence.values().flat_map(|known| known.keys().map(|name| &**name))
+    }
+
     /// How many the siblings have in a topic, as far as they have told.
     #[must_use]
     pub fn subscribers(&self, topic: &str) -> u32 {

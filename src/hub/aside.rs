@@ -1,4 +1,4 @@
-//! Subscribers that a delivery does not simply write to: those who are behind, and those without a connection.
+//! Subscribers that have no connection at the moment, and how they are told.
 //!
 //! Who polls has no connection most of the time. It is *absent*: a topic only counts such subscribers, and the service that
 //! knows them overhears what is published ([`Overheard`]) and keeps it for them.
@@ -8,9 +8,6 @@
 
 use std::rc::Rc;
 
-use super::dialect::Dialect;
-use super::frame::{Frame, Strip};
-use super::ledger::EntryId;
 use super::publication::Item;
 use super::topics::{TopicId, Topics};
 use crate::base::id::ConnId;
@@ -101,28 +98,5 @@ impl Topics {
     #[must_use]
     pub fn is_quiet(&self, topic: TopicId) -> bool {
         self.topics.get(topic.0 as usize).is_none_or(|room| room.waiting.is_empty())
-    }
-
-    /// Puts a block that was published to `topic` where peers that are behind can share it.
-    pub(super) fn share(
-        &mut self,
-        topic: TopicId,
-        dialect: Dialect,
-        bytes: &Rc<Vec<u8>>,
-        publications: u16,
-        entry: EntryId,
-    ) -> Frame {
-        let mut strip = self.topics.get_mut(topic.0 as usize).map(|room| &mut room.strips[dialect as usize]);
-        if let Some(old) = strip.as_ref().and_then(|strip| strip.upgrade())
-            && let Some(place) = old.append(bytes, publications, entry)
-        {
-            return Frame::on(&old, place);
-        }
-        let fresh = Rc::new(Strip::default());
-        if let Some(strip) = &mut strip {
-            **strip = Rc::downgrade(&fresh);
-        }
-        let place = fresh.append(bytes, publications, entry).expect("a fresh strip has room");
-        Frame::on(&fresh, place)
     }
 }

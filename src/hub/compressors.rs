@@ -161,12 +161,12 @@ struct Message<'f> {
 }
 
 /// The header of a frame of ours.
-fn header(frame: &[u8]) -> Option<Header> {
+pub(super) fn header(frame: &[u8]) -> Option<Header> {
     Header::decode(frame, Role::Client).ok().flatten()
 }
 
 /// How long the first of the frames in `frames` is.
-fn frame_len(frames: &[u8]) -> usize {
+pub(super) fn frame_len(frames: &[u8]) -> usize {
     let len = header(frames).map_or(frames.len(), |header| header.header_len + header.payload_len as usize);
     debug_assert!(len <= frames.len(), "frames are whole");
     len.min(frames.len())

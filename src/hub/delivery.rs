@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use super::aside::{Overheard, messages};
 use super::compressors::Compressors;
-use super::dialect::{Dialect, Dialects};
+use super::dialect::Dialect;
 use super::frame::{Frame, STRIP_BLOCK_BYTES_MAX};
+use super::framed;
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
 use super::topics::{Departing, TopicId, Topics};
@@ -80,7 +81,8 @@ pub enum Step {
 }
 
 impl Delivery {
-    /// Sets out with the oldest segment of `topic`, compressed once for each dialect that is spoken there.
+    /// Sets out with the oldest segment of `topic`, translated once for each dialect that is spoken there; `None` if there is
+    /// none, or nobody is owed anything of it.
     pub(super) fn begin(
         topics: &mut Topics,
         ledger: &mut Ledger,
@@ -88,17 +90,17 @@ impl Delivery {
         overheard: &mut Vec<Overheard>,
         topic: TopicId,
     ) -> Option<Self> {
-        let Departing { segment: Segment { bytes, items }, start, live, overheard: absent, dialects } =
-            topics.begin_delivery(topic)?;
-        let bytes = Rc::new(bytes);
-        if let Some(first) = absent {
-            overheard.push(Overheard::new(topic, first, &bytes, &items));
+        let departing = topics.begin_delivery(topic)?;
+        if let Some(first) = departing.overheard {
+            overheard.push(Overheard::new(topic, first, &departing.bytes, &departing.items));
         }
-        if items.iter().all(|item| item.audience == 0) {
+        if departing.items.iter().all(|item| item.audience == 0) {
+            // It was published for those who are absent, or will come back.
             topics.end_delivery(topic);
             return None;
         }
-        let mixed = Mixed::of(compressors, dialects, &bytes, &items);
+        let mixed = Mixed::of(compressors, &departing);
+        let Departing { bytes, items, start, live, .. } = departing;
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
         let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
@@ -163,7 +165,7 @@ impl Delivery {
         let Self { items, form, spoken, ranges, .. } = self;
         match spoken {
             Dialect::Raw => Segment::ranges(items, |index| items[index].end, position, id, ranges),
-            Dialect::Wide | Dialect::Narrow | Dialect::Event => {
+            Dialect::Wide | Dialect::Narrow | Dialect::Framed | Dialect::Event => {
                 Segment::ranges(items, |index| form.ends[index], position, id, ranges);
             }
         }
@@ -245,20 +247,19 @@ impl Delivery {
 }
 
 impl Mixed {
-    /// The dialects of a segment, compressed once for each that is spoken; `None` if nothing is worth compressing.
-    fn of(
-        compressors: &mut Compressors,
-        dialects: &Dialects,
-        bytes: &[u8],
-        items: &[Item],
-    ) -> Option<Box<Self>> {
+    /// The dialects of a segment, made once for each that is spoken; `None` if all are sent it as it is.
+    fn of(compressors: &mut Compressors, departing: &Departing<'_>) -> Option<Box<Self>> {
+        let Departing { bytes, items, dialects, first, label, .. } = departing;
         let mut others = [const { None }; Dialect::COUNT];
-        for dialect in Dialect::OTHERS.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
-            others[dialect as usize] = match dialect {
-                Dialect::Raw => None,
-                Dialect::Wide | Dialect::Narrow => translate(compressors, dialect, bytes, items),
-                Dialect::Event => Some(as_events(bytes, items)),
-            };
+        if dialects.is_spoken(Dialect::Framed) {
+            let (framed, ends) = framed::translate(label, *first, bytes);
+            others[Dialect::Framed as usize] = Some(Form::new(Rc::new(framed), ends));
+        }
+        if dialects.is_spoken(Dialect::Event) {
+            others[Dialect::Event as usize] = Some(as_events(bytes, items));
+        }
+        for dialect in Dialect::DEFLATED.into_iter().filter(|dialect| dialects.is_spoken(*dialect)) {
+            others[dialect as usize] = translate(compressors, dialect, bytes, items);
         }
         if others.iter().all(Option::is_none) {
             return None;

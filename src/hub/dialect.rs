@@ -2,7 +2,8 @@
 //!
 //! Fifty thousand compressed peers need two compressions of a publication at most, not fifty thousand, if it is
 //! compressed without context takeover (RFC 7692 §7.1.1) and in one of two windows. A message made for the smallest
-//! window can be read by whoever asked for a small one; whoever asked for none gets the largest.
+//! window can be read by whoever asked for a small one; whoever asked for none gets the largest. And whoever wants to know the
+//! offset of each message is sent it as JSON, and who speaks Socket.IO is sent it as an event; these are not compressed.
 //!
 //! Invariant: a topic in which everybody is sent plain frames keeps nothing about dialects.
 
@@ -18,6 +19,8 @@ pub enum Dialect {
     /// Deflated with the smallest window, 512 bytes: for whoever asked for less than the largest
     /// (RFC 7692 §7.1.2.1).
     Narrow,
+    /// As JSON, with channel and offset: [`stentor.v1`](super::framed).
+    Framed,
     /// As an event of Socket.IO ([`bridge`](crate::socketio::bridge)).
     Event,
 }
@@ -26,26 +29,18 @@ impl Dialect {
     /// The compressed ones, in the order of their [`slot`](Self::slot).
     pub const DEFLATED: [Self; 2] = [Self::Wide, Self::Narrow];
 
-    /// All but the plain one.
-    pub const OTHERS: [Self; 3] = [Self::Wide, Self::Narrow, Self::Event];
-
     /// How many there are, the plain one included.
-    pub const COUNT: usize = 1 + Self::OTHERS.len();
+    pub const COUNT: usize = 3 + Self::DEFLATED.len();
 
     /// The place of a compressed dialect in an array of them.
     #[inline]
     #[must_use]
     pub const fn slot(self) -> Option<usize> {
         match self {
-            Self::Raw | Self::Event => None,
+            Self::Raw | Self::Framed | Self::Event => None,
             Self::Wide => Some(0),
             Self::Narrow => Some(1),
         }
-    }
-
-    /// The place of a dialect in an array of all but the plain one.
-    const fn place(self) -> Option<usize> {
-        (self as usize).checked_sub(1)
     }
 
     /// For a peer that reads no window larger than that of `bits`.
@@ -58,7 +53,7 @@ impl Dialect {
     #[must_use]
     pub const fn window_bits(self) -> u8 {
         match self {
-            Self::Raw | Self::Event => 0,
+            Self::Raw | Self::Framed | Self::Event => 0,
             Self::Wide => 15,
             Self::Narrow => 9,
         }
@@ -70,8 +65,8 @@ impl Dialect {
 pub(super) struct Dialects {
     /// Empty while everybody is sent plain frames, else as long as the subscribers.
     by_position: Vec<Dialect>,
-    /// How many of each other dialect are there.
-    speakers: [u32; Dialect::OTHERS.len()],
+    /// How many of each dialect are there, the plain one left out.
+    speakers: [u32; Dialect::COUNT],
 }
 
 impl Dialects {
@@ -82,17 +77,17 @@ impl Dialects {
         }
         self.by_position.resize(position, Dialect::Raw);
         self.by_position.push(dialect);
-        if let Some(place) = dialect.place() {
-            self.speakers[place] += 1;
+        if dialect != Dialect::Raw {
+            self.speakers[dialect as usize] += 1;
         }
     }
 
     /// Who stood at `position` has left.
     pub(super) fn leave(&mut self, position: usize) {
-        if let Some(dialect) = self.by_position.get_mut(position)
-            && let Some(place) = std::mem::take(dialect).place()
+        if let Some(dialect) = self.by_position.get_mut(position).map(std::mem::take)
+            && dialect != Dialect::Raw
         {
-            self.speakers[place] -= 1;
+            self.speakers[dialect as usize] -= 1;
         }
     }
 
@@ -103,9 +98,9 @@ impl Dialects {
         }
     }
 
-    /// Only the first `kept` positions are left; without anybody who is sent compressed frames, nothing is.
+    /// Only the first `kept` positions are left; without anybody who is sent anything but plain frames, nothing is.
     pub(super) fn truncate(&mut self, kept: usize) {
-        if self.speakers == [0; Dialect::OTHERS.len()] {
+        if self.speakers == [0; Dialect::COUNT] {
             self.by_position = Vec::new();
         } else {
             self.by_position.truncate(kept);
@@ -115,16 +110,12 @@ impl Dialects {
 
     /// Whether anybody is sent `dialect`; not asked of [`Dialect::Raw`].
     pub(super) fn is_spoken(&self, dialect: Dialect) -> bool {
-        dialect.place().is_some_and(|place| self.speakers[place] > 0)
+        self.speakers[dialect as usize] > 0
     }
 
     /// What each is sent, as it is now; nothing if all are sent plain frames.
     pub(super) fn snapshot(&self) -> Box<[Dialect]> {
-        if self.speakers == [0; Dialect::OTHERS.len()] {
-            Box::default()
-        } else {
-            self.by_position.as_slice().into()
-        }
+        if self.speakers == [0; Dialect::COUNT] { Box::default() } else { self.by_position.as_slice().into() }
     }
 }
 

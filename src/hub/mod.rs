@@ -14,6 +14,8 @@ pub mod compressors;
 pub mod delivery;
 pub mod dialect;
 pub mod frame;
+pub mod framed;
+pub mod history;
 pub mod ledger;
 pub mod letter;
 mod memberships;
@@ -33,6 +35,7 @@ use abroad::Abroad;
 use aside::Overheard;
 use compressors::Compressors;
 use delivery::Delivery;
+use dialect::Dialect;
 use frame::Debt;
 use ledger::{EntryId, Ledger, Unpaid};
 use outbox::Outbox;
@@ -102,13 +105,8 @@ impl Hub {
         self.publish_here(topic, kind, payload, except, now)
     }
 
-    /// Publishes to the topic called `name`, which need have nobody in it here. Returns to how many it is owed here, and how
-    /// many the other workers have told of.
-    pub fn publish_named(&mut self, name: &str, kind: Kind, payload: &[u8], now: Nanos) -> (u32, u32) {
-        self.publish_named_but(name, kind, payload, ConnId::NONE, now)
-    }
-
-    /// The same, but not to `except`.
+    /// Publishes to the topic called `name`, which need have nobody in it here, but not to `except`. Returns to how many it is
+    /// owed here, and how many the other workers have told of.
     pub fn publish_named_but(
         &mut self,
         name: &str,
@@ -119,13 +117,67 @@ impl Hub {
     ) -> (u32, u32) {
         let here = match self.topics.find(name) {
             Some(topic) => self.publish(topic, kind, payload, except, now),
-            None if self.abroad.is_open() => {
-                self.abroad.publish(name, kind, payload);
+            None => {
+                if self.abroad.is_open() {
+                    self.abroad.publish(name, kind, payload);
+                }
                 0
             }
-            None => 0,
         };
         (here, self.abroad.subscribers(name))
+    }
+
+    /// Publishes to the topic called `name`, which peers know as `channel` and which need have nobody in it here: what is said is
+    /// remembered. Returns to how many it is owed here, and how many the other workers have told of.
+    pub fn publish_named(
+        &mut self,
+        name: &str,
+        channel: &str,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) -> (u32, u32) {
+        let here = match self.topics.find(name) {
+            Some(topic) => {
+                self.topics.remember(topic, channel);
+                self.publish(topic, kind, payload, ConnId::NONE, now)
+            }
+            None => {
+                if self.abroad.is_open() {
+                    self.abroad.publish(name, kind, payload);
+                }
+                self.topics.record(name, channel, kind, payload, now);
+                0
+            }
+        };
+        (here, self.abroad.subscribers(name))
+    }
+
+    /// Publishes what another worker has: to those who are in the topic here, or, where it is a channel, to be remembered.
+    pub fn publish_heard(
+        &mut self,
+        name: &str,
+        channel: Option<&str>,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
+        match (self.topics.find(name), channel) {
+            (Some(topic), _) => _ = self.publish_here(topic, kind, payload, ConnId::NONE, now),
+            (None, Some(channel)) => self.topics.record(name, channel, kind, payload, now),
+            (None, None) => {}
+        }
+    }
+
+    /// Sends `to` what it missed of `topic` behind offset `since` of `epoch`, in what it is sent. Returns whether that
+    /// could be done.
+    pub fn replay(&mut self, to: ConnId, topic: TopicId, epoch: &str, since: u64) -> bool {
+        let is_framed = self.topics.dialect(to) == Dialect::Framed;
+        let Some(frames) = self.topics.replay(topic, epoch, since, is_framed) else { return false };
+        if !frames.is_empty() {
+            self.outbox.share(to, frames);
+        }
+        true
     }
 
     /// Publishes to those of this worker alone.

@@ -8,6 +8,7 @@
 //! Invariants: commands are carried out in the order they were left; the arena is empty between turns.
 
 use super::dialect::Dialect;
+use super::frame::Frame;
 use crate::base::id::ConnId;
 use crate::ws::close::{CloseCode, encode_body};
 use crate::ws::encoder::encode;
@@ -21,6 +22,8 @@ const COMMAND_WEIGHT_BYTES: usize = 128;
 pub struct Outbox {
     arena: Vec<u8>,
     commands: Vec<Command>,
+    /// What [`Action::Shared`] is about.
+    shared: Vec<Frame>,
     burden: usize,
     lent: Option<Lent>,
 }
@@ -63,6 +66,8 @@ pub enum Action {
     /// The answer that makes it a WebSocket: replies behind it are sent in this dialect. Peers that are sent plain
     /// frames need no such mark.
     Upgrade(Dialect),
+    /// Data that is shared with others: `from..until` are places among the frames of [`Outbox::take_shared`].
+    Shared,
     /// Nothing more will be written once this has left (HTTP's last response).
     Finish,
 }
@@ -117,6 +122,21 @@ impl Outbox {
     /// Sends `to` whatever `write` appends.
     pub fn raw_with(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
         self.append(to, Action::Reply, write);
+    }
+
+    /// Sends `to` frames that many may be sent, and that are not copied.
+    pub fn share(&mut self, to: ConnId, frames: Vec<Frame>) {
+        let (from, until) = (self.shared.len() as u32, (self.shared.len() + frames.len()) as u32);
+        // What they weigh is what writing them costs.
+        self.burden += frames.iter().map(Frame::len).sum::<usize>();
+        self.shared.extend(frames);
+        self.commands.push(Command { to, action: Action::Shared, from, until, newest: from });
+    }
+
+    /// Takes the frames that were left with [`share`](Self::share); to be called with [`take`](Self::take).
+    #[must_use]
+    pub fn take_shared(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.shared)
     }
 
     /// Sends `to` the answer to its handshake, which `write` appends; from there on it is sent `dialect`.

@@ -13,6 +13,8 @@ use crate::base::tick::Nanos;
 pub(super) struct Segment {
     pub(super) bytes: Vec<u8>,
     pub(super) items: Vec<Item>,
+    /// The offset of the first in its channel's history, whose others follow by one; 0 if they have none.
+    pub(super) first: u64,
 }
 
 /// One publication in a segment.

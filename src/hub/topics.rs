@@ -12,14 +12,18 @@
 //! Invariants: a name stands at most once in a topic, at the position its membership says; a topic without
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
+mod remembering;
+mod sharing;
+
 use std::collections::{HashMap, VecDeque};
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
 use super::changes::Changes;
 use super::dialect::{Dialect, Dialects};
 use super::frame::Strip;
+use super::history::{Histories, HistoryId};
 use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
@@ -56,6 +60,8 @@ pub struct Topics {
     busy: VecDeque<TopicId>,
     waiting_bytes: usize,
     pub(super) changes: Changes,
+    /// What was last published, for those who come back.
+    pub histories: Histories,
 }
 
 /// One topic.
@@ -72,6 +78,8 @@ pub(super) struct Topic {
     pub(super) begun: u64,
     pub(super) waiting: VecDeque<Segment>,
     in_delivery: bool,
+    /// Where what is published here is remembered, if it is.
+    history: Option<HistoryId>,
     /// In each dialect, the blocks that those who are behind are owed. As long as there are such peers.
     pub(super) strips: [Weak<Strip>; Dialect::COUNT],
     /// Where the next delivery begins: each starts one further round the circle, so that nobody is always last.
@@ -80,7 +88,11 @@ pub(super) struct Topic {
 
 /// A segment that sets out, and the topic as it is at that moment.
 pub(super) struct Departing<'t> {
-    pub(super) segment: Segment,
+    pub(super) bytes: Rc<Vec<u8>>,
+    pub(super) items: Vec<Item>,
+    /// The offset of its first message, and the channel as JSON; 0 and nothing if nobody will ask for it again.
+    pub(super) first: u64,
+    pub(super) label: &'t str,
     pub(super) start: u32,
     pub(super) live: u32,
     /// If anybody is absent: how many publications had begun before.
@@ -229,7 +241,7 @@ impl Topics {
     }
 
     /// Has a message wait for delivery to all who are in `topic` now, but not to `except`. Returns to how many
-    /// connections it is owed, and how many absent subscribers there are; to none, nothing waits.
+    /// connections it is owed, and how many absent subscribers there are; to none, nothing waits, unless it is remembered.
     pub fn publish(
         &mut self,
         topic: TopicId,
@@ -253,16 +265,19 @@ impl Topics {
         let excused = u32::from(self.contains(topic, except));
         let Some(room) = self.topics.get_mut(topic.0 as usize) else { return (0, 0) };
         let audience = room.live - excused;
-        if audience + room.absent == 0 {
+        let offset = room.history.map_or(0, |history| self.histories.number(history, now));
+        if audience + room.absent == 0 && offset == 0 {
             return (0, 0);
         }
         let idle = room.waiting.is_empty() && !room.in_delivery;
         let fits = |segment: &&mut Segment| {
-            segment.bytes.len() + len <= SEGMENT_BYTES_MAX && segment.items.len() < SEGMENT_ITEMS_MAX
+            segment.bytes.len() + len <= SEGMENT_BYTES_MAX
+                && segment.items.len() < SEGMENT_ITEMS_MAX
+                && (segment.first == 0) == (offset == 0)
         };
         let segment = match room.waiting.back_mut().filter(fits) {
             Some(_) => room.waiting.back_mut().expect("the segment that was just looked at"),
-            None => room.waiting.push_back_mut(Segment::default()),
+            None => room.waiting.push_back_mut(Segment { first: offset, ..Segment::default() }),
         };
         let before = segment.bytes.len();
         write(&mut segment.bytes);
@@ -290,14 +305,21 @@ impl Topics {
     pub(super) fn begin_delivery(&mut self, topic: TopicId) -> Option<Departing<'_>> {
         self.close_up(topic);
         let room = self.topics.get_mut(topic.0 as usize)?;
-        let segment = room.waiting.pop_front()?;
-        self.waiting_bytes -= segment.bytes.len();
+        let Segment { bytes, items, first } = room.waiting.pop_front()?;
+        self.waiting_bytes -= bytes.len();
         room.in_delivery = true;
+        let bytes = Rc::new(bytes);
+        let mut label = "";
+        if let Some(history) = room.history.filter(|_| first > 0) {
+            self.histories.adopt(history, &bytes, first, items.len());
+            label = self.histories.label(history);
+        }
         let start = if room.subscribers.is_empty() { 0 } else { room.start % room.subscribers.len() as u32 };
         room.start = start + 1;
         let overheard = (room.absent > 0).then_some(room.begun);
-        room.begun += segment.items.len() as u64;
-        Some(Departing { segment, start, live: room.live, overheard, dialects: &room.dialects })
+        room.begun += items.len() as u64;
+        let (live, dialects) = (room.live, &room.dialects);
+        Some(Departing { bytes, items, first, label, start, live, overheard, dialects })
     }
 
     /// A delivery of `topic` is over: it queues up again if more waits, and ends if nobody is left.
@@ -332,6 +354,7 @@ impl Topics {
             begun: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
+            history: None,
             strips: Default::default(),
             start: 0,
         }) as u32);
@@ -361,6 +384,9 @@ impl Topics {
         if room.live + room.absent == 0 && room.waiting.is_empty() && !room.in_delivery {
             let room = self.topics.remove(topic.0 as usize);
             self.by_name.remove(&room.name);
+            if let Some(history) = room.history {
+                self.histories.detach(history);
+            }
         }
     }
 
@@ -447,7 +473,7 @@ mod tests {
         topics.join(id(5000), "sea");
         topics.publish(sea, Kind::Text, b"y", ConnId::NONE, 0);
         let departing = topics.begin_delivery(sea).unwrap();
-        let heard: Vec<u32> = departing.segment.items.iter().map(|item| item.heard_before).collect();
+        let heard: Vec<u32> = departing.items.iter().map(|item| item.heard_before).collect();
         assert_eq!(heard, [334, 335]);
         let order: Vec<u32> = topics.topics[sea.0 as usize].subscribers.iter().map(|id| id.index).collect();
         assert_eq!(order, (0..1000).filter(|n| n % 3 == 0).chain([5000]).collect::<Vec<_>>());

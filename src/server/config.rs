@@ -13,6 +13,7 @@ use super::deflate;
 use super::supervisor::Workers;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
+use crate::hub::history::Bounds;
 use crate::net::identity::TlsSettings;
 use crate::net::socket::{Address, Queues};
 use crate::service::builtin::DefaultService;
@@ -59,6 +60,8 @@ pub struct Config {
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Compression.
     pub deflate: deflate::Settings,
+    /// What is remembered of channels, for those who come back.
+    pub history: Bounds,
     /// Who may come in.
     pub admission: admission::Settings,
     /// How many processes serve; a program of one's own makes workers with [`supervise`](super::supervisor::supervise).
@@ -126,6 +129,7 @@ impl Default for Config {
             drain: 5 * SECOND,
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
+            history: Bounds::default(),
             admission: admission::Settings::default(),
             workers: Workers::Count(NonZeroU32::MIN),
             place: None,
@@ -141,6 +145,8 @@ pub const MESSAGE_MAX: u64 = 512 << 20;
 /// The least and the most that a send buffer can be set to, in bytes.
 const SEND_BUFFER_MIN: usize = 4 << 10;
 const SEND_BUFFER_MAX: usize = 1 << 30;
+/// The most messages of a channel that can be remembered.
+pub const HISTORY_MAX: u32 = 100_000;
 
 /// The longest time that can be configured, in nanoseconds: deadlines are compared within 248 days.
 pub const TIME_MAX: Nanos = 30 * 86_400 * SECOND;
@@ -188,6 +194,9 @@ impl Config {
         if let Some((name, _)) = times.iter().find(|(_, time)| *time > TIME_MAX) {
             return Err(format!("--{name} is at most 720h (30 days)"));
         }
+        if self.history.messages > HISTORY_MAX {
+            return Err(format!("--history is at most {HISTORY_MAX} messages of a channel; 0 is off"));
+        }
         if self.queues.backlog < 1 {
             return Err("--backlog is at least 1".to_owned());
         }
@@ -219,7 +228,8 @@ mod tests {
     #[test]
     fn the_defaults_work_and_what_cannot_work_is_refused() {
         assert_eq!(Config::default().check(), Ok(()));
-        let wrong: [fn(&mut Config); 7] = [
+        let wrong: [fn(&mut Config); 8] = [
+            |config| config.history.messages = HISTORY_MAX + 1,
             |config| config.listen.clear(),
             |config| config.ws.message_max = 0,
             |config| config.ws.message_max = MESSAGE_MAX + 1,

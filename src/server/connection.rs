@@ -82,8 +82,8 @@ pub struct Facts {
     pub undecoded: bool,
     /// It has published: while too much waits for delivery, it is not read from.
     pub publishes: bool,
-    /// Its request is a HEAD: the answer has no body.
-    pub asks_head: bool,
+    /// In which form its request is answered.
+    pub form: Form,
     /// It has had an answer by HTTP: the time for the next request counts from its first byte.
     pub requested: bool,
     /// Its close frame came.
@@ -100,6 +100,45 @@ pub struct Facts {
     pub over: bool,
     /// The service was told of it, and has to be told of its end.
     pub opened: bool,
+}
+
+/// In which form a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// With a body; what is wrong is told in words.
+    #[default]
+    Words,
+    /// Without a body: it is a HEAD.
+    Head,
+    /// What is wrong is told in JSON: it is a program's.
+    Json,
+    /// The same without a body.
+    JsonHead,
+}
+
+impl Form {
+    /// The form of the answer to a request of this kind.
+    #[must_use]
+    pub const fn of(is_head: bool, is_program: bool) -> Self {
+        match (is_head, is_program) {
+            (false, false) => Self::Words,
+            (true, false) => Self::Head,
+            (false, true) => Self::Json,
+            (true, true) => Self::JsonHead,
+        }
+    }
+
+    /// Whether the answer must not have a body (RFC 9110 §9.3.2).
+    #[must_use]
+    pub const fn is_head(self) -> bool {
+        matches!(self, Self::Head | Self::JsonHead)
+    }
+
+    /// Whether what is wrong is told in JSON.
+    #[must_use]
+    pub const fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::JsonHead)
+    }
 }
 
 /// How far a connection's life has come.
@@ -172,12 +211,23 @@ pub struct Posting {
     pub reader: BodyReader,
     /// What has come of it.
     pub body: Buffer,
-    /// Where it is to be published.
-    pub channel: String,
-    /// `text/*` becomes a text message.
-    pub is_text: bool,
+    /// Where it is to be published; a batch may say so line by line.
+    pub channel: Option<String>,
+    /// What becomes of it.
+    pub format: Format,
     /// Whether another request may follow.
     pub keep_alive: bool,
+}
+
+/// What becomes of a body that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One text message.
+    Text,
+    /// One binary message.
+    Binary,
+    /// A text message for each line of JSON.
+    Lines,
 }
 
 /// Bytes of an incomplete item and where decoding stands in them.

@@ -46,9 +46,16 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn deliver(&mut self) {
         self.give_answers();
         while !self.hub.outbox.is_empty() {
+            let shared = self.hub.outbox.take_shared();
             let (arena, commands) = self.hub.outbox.take();
             for command in &commands {
-                self.carry_out(*command, &arena[command.from as usize..command.until as usize]);
+                let range = command.from as usize..command.until as usize;
+                match command.action {
+                    Action::Shared => self.hand_over(command.to, &shared[range]),
+                    Action::Reply | Action::Pong | Action::Close(_) | Action::Upgrade(_) | Action::Finish => {
+                        self.carry_out(*command, &arena[range])
+                    }
+                }
             }
             self.hub.outbox.restore(arena, commands, OUTBOX_KEEP_MAX);
         }
@@ -73,6 +80,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         match (connection.stage, action) {
             // Nothing is sent behind a close frame (RFC 6455 §5.5.1) or after the last response.
             (Stage::Finishing | Stage::Doomed, _) | (Stage::Closing, Action::Reply | Action::Pong) => {}
+            // Handed over, not carried out.
+            (_, Action::Shared) => {}
             (Stage::Closing, Action::Close(_) | Action::Upgrade(_)) => {}
             (Stage::Open, Action::Reply) if connection.dialect == Dialect::Raw => self.write(id, bytes),
             (Stage::Open, Action::Reply) => self.write_in_dialect(id, bytes),
@@ -135,6 +144,24 @@ impl<N: Net, S: Service> Worker<N, S> {
                     return self.doom(id, Departure::SlowConsumer);
                 }
                 connection.queue.push(Frame::reply(&bytes[n..]), 0);
+                if !waits {
+                    self.watch_stall(id);
+                }
+            }
+        }
+    }
+
+    /// Writes frames that others share to `id`, or queues them as they are.
+    fn hand_over(&mut self, id: ConnId, frames: &[Frame]) {
+        for frame in frames {
+            let Some(connection) = self.roster.get(id).filter(|one| one.stage == Stage::Open) else { return };
+            let waits = !connection.queue.is_empty();
+            let gone = if waits { 0 } else { self.metrics.send(&mut self.net, connection, frame.block(0)) };
+            if gone == BROKEN {
+                return self.doom(id, Departure::Reset);
+            }
+            if gone < frame.len() {
+                connection.queue.push(frame.clone(), gone);
                 if !waits {
                     self.watch_stall(id);
                 }
@@ -288,7 +315,14 @@ fn queue<K>(
     hub: &mut Hub,
     now: Nanos,
 ) -> bool {
-    let verdict = judge(config.overflow, connection.queue.weight(), frame.len() - gone, config.queue_max);
+    let (weight, len) = (connection.queue.weight(), frame.len() - gone);
+    let verdict = match judge(config.overflow, weight, len, config.queue_max) {
+        Verdict::Queue => Verdict::Queue,
+        // Replies have bounds of their own, and what somebody who came back is sent again is nobody's in particular.
+        Verdict::Drop | Verdict::Replace | Verdict::Close => {
+            judge(config.overflow, connection.queue.owed(), len, config.queue_max)
+        }
+    };
     let (missed, debt) = (&mut connection.missed, frame.debt(0));
     match verdict {
         Verdict::Queue if gone == 0 && is_made(Mutation::Overtaken) => {

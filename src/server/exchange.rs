@@ -7,20 +7,22 @@
 
 use std::borrow::Cow;
 
-use super::connection::{Asking, Exchange, Posting, Session, Stage};
+use super::connection::{Asking, Exchange, Form, Posting, Session, Stage};
 use super::deflate::Agreement;
 use super::heartbeat::ping_due;
 use super::limits::{KEEP_ALIVE, OUTBOX_BYTES_MAX};
+use super::publishing;
 use super::routes::{Answer, route};
 use super::worker::Worker;
 use crate::base::id::ConnId;
-use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
+use crate::http::refusal::reason;
 use crate::http::{Barred, HeadScan, Method, Refusal, Request, Response, Status, Storage, query};
+use crate::hub::framed;
 use crate::net::Net;
 use crate::service::{self, Admission, Ctx, Departure, Service};
 use crate::ws::handshake::{Offer, encode_response};
-use crate::ws::{self, Cursor, Decoder, Kind, Role};
+use crate::ws::{self, Cursor, Decoder, Role};
 
 /// What a request comes to.
 pub(super) enum Reaction {
@@ -125,7 +127,8 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Answers a request whose head is whole.
     fn react(&mut self, id: ConnId, request: &Request<'_, '_>) -> Reaction {
         let Some(connection) = self.roster.get(id) else { return Reaction::Ended };
-        connection.facts.asks_head = request.method == Method::Head;
+        let is_program = publishing::allowed(request.path).is_some();
+        connection.facts.form = Form::of(request.method == Method::Head, is_program);
         if connection.facts.over {
             if self.gate.is_over(id) {
                 return self.refuse(id, Refusal::Barred(Barred::AddressFull), Departure::Refused);
@@ -143,6 +146,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if let Err(why) = self.may_have(request, &answer) {
             return self.refuse(id, Refusal::Barred(why), Departure::Refused);
         }
+        if matches!(answer, Answer::Post(_)) && self.is_congested() {
+            return self.refuse(id, Refusal::Congested, Departure::Refused);
+        }
         // A body that nobody reads would be taken for the next request.
         let is_bodied = request.body != crate::http::BodyLength::None && !matches!(answer, Answer::Post(_));
         let keep_alive = request.keep_alive && self.farewell.is_none() && !is_bodied;
@@ -153,19 +159,12 @@ impl<N: Net, S: Service> Worker<N, S> {
                 let response = Response::new(Status::OK).header("Cache-Control", "no-store");
                 self.answer(id, &response.body(content_type, body.as_bytes()), keep_alive)
             }
-            Answer::Post(mut posting) => {
-                if let Some(connection) = self.roster.get(id) {
-                    connection.facts.publishes = true;
-                }
-                posting.keep_alive = keep_alive;
-                if posting.reader.is_done() {
-                    return self.publish_posted(id, &posting);
-                }
-                if request.expects_continue() {
-                    self.hub.outbox.raw(id, crate::http::response::CONTINUE);
-                }
-                Reaction::Body(posting)
+            Answer::Post(posting) => {
+                let posting = Posting { keep_alive, ..posting };
+                self.begin_posting(id, posting, request.expects_continue())
             }
+            Answer::Channels(wanted) => self.list_channels(id, &wanted, keep_alive),
+            Answer::Channel(name) => self.tell_channel(id, &name, keep_alive),
             Answer::WebSocketOnly => {
                 let refusal = ws::handshake::Refusal::NotUpgrade;
                 self.refuse_handshake(
@@ -181,6 +180,20 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             Answer::Refused(refusal) => self.refuse(id, refusal, Departure::Refused),
         }
+    }
+
+    /// Waits for what is to be published, unless it is all there.
+    fn begin_posting(&mut self, id: ConnId, posting: Posting, expects_continue: bool) -> Reaction {
+        if let Some(connection) = self.roster.get(id) {
+            connection.facts.publishes = true;
+        }
+        if posting.reader.is_done() {
+            return self.publish_posted(id, &posting);
+        }
+        if expects_continue {
+            self.hub.outbox.raw(id, crate::http::response::CONTINUE);
+        }
+        Reaction::Body(posting)
     }
 
     /// Turns the connection into a WebSocket, or says why not.
@@ -224,7 +237,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             (Admission::Accept { tag, protocol }, Ok(offer)) => {
                 let protocol = self.gate.protocol(protocol, &protocols);
-                let agreement = self.deflation.agree(offer.extensions(), &self.config.deflate);
+                let agreement = match protocol {
+                    // What has offsets is made once for all, and not compressed.
+                    Some(framed::PROTOCOL) => None,
+                    Some(_) | None => self.deflation.agree(offer.extensions(), &self.config.deflate),
+                };
                 let (dialect, agreed) = agreement.as_ref().map(|one| (one.dialect, one.agreed)).unzip();
                 self.hub.outbox.upgrade(id, dialect.unwrap_or_default(), |out| {
                     encode_response(out, offer.key(), protocol, agreed);
@@ -263,32 +280,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    /// Publishes what was posted and says to how many.
-    fn publish_posted(&mut self, id: ConnId, posting: &Posting) -> Reaction {
-        let kind = if posting.is_text { Kind::Text } else { Kind::Binary };
-        if posting.is_text && std::str::from_utf8(posting.body.filled()).is_err() {
-            let text = "a text/* body must be UTF-8; send binary data as application/octet-stream";
-            return self.refuse_handshake(id, Status::BAD_REQUEST, &[], text, "body_not_utf8");
-        }
-        let topic = self.service.channel_topic(&posting.channel);
-        let is_forgotten = is_made(Mutation::PostForgotten) && self.hub.topics.waiting_bytes() > 0;
-        let subscribers = match topic.filter(|_| !is_forgotten) {
-            Some(topic) => {
-                let (here, abroad) = self.hub.publish_named(&topic, kind, posting.body.filled(), self.now);
-                here + abroad
-            }
-            None => 0,
-        };
-        let answer =
-            serde_json::json!({ "channel": posting.channel, "subscribers": subscribers }).to_string();
-        let keep_alive = posting.keep_alive && self.farewell.is_none();
-        let response = Response::new(Status::OK).body("application/json", answer.as_bytes());
-        self.answer(id, &response, keep_alive)
-    }
-
     /// Sends an answer; the connection ends after it unless another request may follow.
     pub(super) fn answer(&mut self, id: ConnId, response: &Response<'_>, keep_alive: bool) -> Reaction {
-        let head_only = self.is_head(id);
+        let head_only = self.form(id).is_head();
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, keep_alive));
         self.metrics.requests += 1;
         if keep_alive {
@@ -302,7 +296,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// this connection says nothing about that.
     fn refuse_head(&mut self, id: ConnId, refusal: Refusal, head: &[u8]) -> Reaction {
         if let Some(connection) = self.roster.get(id) {
-            connection.facts.asks_head = begins_as_head(head);
+            connection.facts.form = Form::of(begins_as_head(head), false);
         }
         self.refuse(id, refusal, Departure::Refused)
     }
@@ -310,14 +304,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Refuses a request and ends the connection behind the answer.
     pub(super) fn refuse(&mut self, id: ConnId, refusal: Refusal, why: Departure) -> Reaction {
         self.metrics.refusals.count("request", refusal.label());
-        let head_only = self.is_head(id);
-        self.hub.outbox.raw_with(id, |out| refusal.encode(out, head_only));
+        let form = self.form(id);
+        self.hub.outbox.raw_with(id, |out| refusal.encode(out, form.is_head(), form.is_json()));
         self.part(id, why)
     }
 
-    /// Whether the answer to `id` must not have a body (RFC 9110 §9.3.2).
-    fn is_head(&mut self, id: ConnId) -> bool {
-        self.roster.get(id).is_some_and(|connection| connection.facts.asks_head)
+    /// In which form the request of `id` is answered.
+    fn form(&mut self, id: ConnId) -> Form {
+        self.roster.get(id).map_or(Form::Words, |connection| connection.facts.form)
     }
 
     pub(super) fn refuse_handshake(
@@ -329,12 +323,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         label: &'static str,
     ) -> Reaction {
         self.metrics.refusals.count("handshake", label);
-        let text = format!("{text}\n");
-        let mut response = Response::new(status).body("text/plain; charset=utf-8", text.as_bytes());
+        let (content_type, text) = reason(text, self.form(id).is_json());
+        let mut response = Response::new(status).body(content_type, text.as_bytes());
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        let head_only = self.is_head(id);
+        let head_only = self.form(id).is_head();
         self.hub.outbox.raw_with(id, |out| response.encode(out, head_only, false));
         self.part(id, Departure::Refused)
     }
@@ -363,7 +357,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if let Some(connection) = self.roster.get(id) {
             connection.facts.requested = true;
             // What comes next may be no request at all, and its refusal has a body.
-            connection.facts.asks_head = false;
+            connection.facts.form = Form::Words;
             connection.deadline = deadline;
         }
     }

@@ -19,6 +19,7 @@ const DAY_TICKS: u32 = (86_400 * SECOND / TICK) as u32;
 impl<N: Net, S: Service> Worker<N, S> {
     /// Looks at whoever came up, and lets the service do what is due.
     pub(super) fn expire(&mut self) {
+        self.hub.topics.histories.tick(self.now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(Tick::of(self.now), EXPIRIES_MAX, &mut due);
         self.metrics.expiries_cut += u64::from(due.len() == EXPIRIES_MAX);

@@ -152,6 +152,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
         self.counters(&mut page);
         self.compression(&mut page);
+        self.remembering(&mut page);
         self.labelled(&mut page);
         page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
         page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
@@ -246,6 +247,26 @@ impl<N: Net, S: Service> Worker<N, S> {
             ("inflated_bytes", "What they had become.", deflation.bytes_inflated),
         ] {
             page.counter(format!("deflate_{name}_total"), help, value);
+        }
+    }
+
+    fn remembering(&self, page: &mut Page<'_>) {
+        let (histories, ids) = (&self.hub.topics.histories, &self.ids);
+        page.gauge("history_channels", "Channels with a history.", histories.len() as u64);
+        page.gauge("history_messages", "Messages that can be had again.", histories.kept());
+        page.gauge("history_bytes", "What histories hold.", histories.bytes() as u64);
+        let counts = histories.counts;
+        for (name, help, value) in [
+            ("history_displaced", "Messages forgotten for newer ones: --history.", counts.displaced),
+            ("history_over_channel", "Messages forgotten: their channel held 1 MiB.", counts.over_channel),
+            ("history_over_memory", "Messages forgotten: --history-memory.", counts.over_memory),
+            ("history_idle", "Channels forgotten: nobody there, nothing said.", counts.idle),
+            ("history_replayed", "Messages sent again to those who came back.", counts.replayed),
+            ("history_resets", "Times that what was missed could not be had.", counts.resets),
+            ("publish_duplicates", "Messages not published: their id was known.", ids.duplicates),
+            ("publish_ids_forgotten", "Ids forgotten before their time.", ids.forgotten),
+        ] {
+            page.counter(format!("{name}_total"), help, value);
         }
     }
 

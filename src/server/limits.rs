@@ -141,6 +141,27 @@ pub const LENT_BYTES_MIN: usize = 16 << 10;
 /// nothing.
 pub const INFLATE_WEIGHT: u64 = 8;
 
+/// A batch of publications by HTTP, in bytes, or one message of the largest size: it is read into memory whole. (`stentor_refusals_total`,
+/// `body_too_large`)
+pub const BATCH_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Messages of one batch: they are published in one turn. (`stentor_refusals_total`, `batch_too_long`)
+pub const BATCH_LINES_MAX: usize = 1000;
+
+/// The longest id of a publication, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Ids of publications that are remembered, together at most a megabyte. (`stentor_publish_ids_forgotten_total`)
+pub const IDS_MAX: usize = 4096;
+
+/// How long one is remembered.
+pub const ID_TIME: Nanos = 120 * SECOND;
+
+/// Channels that are listed in one answer, unless another number is asked for.
+pub const CHANNELS_LISTED: usize = 100;
+/// Channels that are listed in one answer at most.
+pub const CHANNELS_LISTED_MAX: usize = 1000;
+
 /// What waits for one other worker, in bytes, before publishers are not read from. (`stentor_bus_full_total`)
 pub const LINK_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -36,6 +36,7 @@
 pub mod accept;
 pub mod admission;
 pub mod asked;
+pub mod batch;
 pub mod bus;
 pub mod config;
 pub mod connection;
@@ -54,6 +55,7 @@ pub mod metrics;
 pub mod overflow;
 mod page;
 pub mod pages;
+pub mod publishing;
 pub mod reap;
 pub mod receive;
 pub mod repeat;

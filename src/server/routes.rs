@@ -8,8 +8,8 @@
 use super::connection::Posting;
 use super::exchange::segments;
 use super::pages::{self, Page};
-use crate::base::buffer::Buffer;
-use crate::http::{BodyReader, Method, Refusal, Request, query};
+use super::publishing::{self, Wanted};
+use crate::http::{Method, Refusal, Request, query};
 use crate::service::{self, Admission, Service};
 
 /// The answer to a request.
@@ -20,6 +20,10 @@ pub enum Answer {
     Text(Numbers),
     /// A publication, once its body is here.
     Post(Posting),
+    /// Which channels there are.
+    Channels(Wanted),
+    /// What there is to know about one.
+    Channel(String),
     /// The path speaks WebSocket and nothing else (426).
     WebSocketOnly,
     /// The parameters make no sense (400).
@@ -42,16 +46,21 @@ pub enum Numbers {
 /// Chooses the answer.
 pub fn route<S: Service>(request: &Request<'_, '_>, service: &S, body_max: u64) -> Answer {
     if matches!(request.method, Method::Options | Method::Other) {
-        let is_publish = request.path.starts_with("/publish/");
-        let allow = if is_publish { "POST" } else { "GET, HEAD" };
+        let allow = publishing::allowed(request.path).unwrap_or("GET, HEAD");
         return Answer::Refused(Refusal::MethodNotAllowed { allow });
     }
     let Some(path) = segments(request.path) else { return Answer::Refused(Refusal::PathMalformed) };
     let is_read = matches!(request.method, Method::Get | Method::Head);
-    if let [first, channel] = &path[..]
-        && first == "publish"
-    {
-        return post(request, service, channel, body_max);
+    match path.first().map(|first| &**first).filter(|_| path.len() <= 2) {
+        Some("publish") => {
+            return publishing::post(request, service, path.get(1).map(|name| &**name), body_max);
+        }
+        Some("channels") => {
+            return path
+                .get(1)
+                .map_or_else(|| publishing::list(request), |channel| publishing::one(request, channel));
+        }
+        Some(_) | None => {}
     }
     let numbers = match request.path {
         "/healthz" => Some(Numbers::Health),
@@ -87,27 +96,5 @@ fn web_socket<S: Service>(
         }
         Admission::Malformed(text) | Admission::Json(text) => Answer::Malformed(text),
         Admission::Accept { .. } | Admission::Uncompressed { .. } => Answer::WebSocketOnly,
-    }
-}
-
-/// `POST /publish/CHANNEL`: `text/*` becomes a text message, anything else a binary one.
-fn post<S: Service>(request: &Request<'_, '_>, service: &S, channel: &str, body_max: u64) -> Answer {
-    if request.method != Method::Post {
-        return Answer::Refused(Refusal::MethodNotAllowed { allow: "POST" });
-    }
-    if service.channel_topic(channel).is_none() {
-        return Answer::Refused(Refusal::PathMalformed);
-    }
-    let media = request.header("content-type").unwrap_or_default();
-    let is_text = media.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"text/"));
-    match BodyReader::new(request.body, body_max) {
-        Ok(reader) => Answer::Post(Posting {
-            reader,
-            body: Buffer::default(),
-            channel: channel.to_owned(),
-            is_text,
-            keep_alive: true,
-        }),
-        Err(refusal) => Answer::Refused(refusal),
     }
 }

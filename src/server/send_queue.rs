@@ -167,6 +167,15 @@ impl SendQueue {
         self.frames().filter(|frame| frame.is_reply()).map(|frame| frame.len() + FRAME_WEIGHT_BYTES).sum()
     }
 
+    /// What the publications that wait weigh, without replies and control frames.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        let owed = self.frames().filter(|frame| !frame.is_reply());
+        let whole: usize = owed.map(|frame| frame.len() + frame.blocks() * FRAME_WEIGHT_BYTES).sum();
+        let is_begun = self.front.as_ref().is_some_and(|front| !front.is_reply());
+        whole - if is_begun { self.gone as usize } else { 0 }
+    }
+
     /// Publications that wait, those of a half-written block included.
     #[must_use]
     pub fn publications(&self) -> u64 {
@@ -234,6 +243,7 @@ mod tests {
         let mut dropped = 0;
         queue.drop_publications(|debt| dropped += debt.publications);
         assert_eq!((dropped, waiting(&queue), queue.bytes()), (2, b"bcdR".to_vec(), 4));
+        assert_eq!(queue.owed(), 3 + FRAME_WEIGHT_BYTES, "the rest of what has begun");
     }
 
     /// A queue behind a strip of so many blocks, all of two bytes, numbered.

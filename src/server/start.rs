@@ -129,8 +129,12 @@ impl<S: Service> Builder<S> {
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
         let mut gate = Gate::new(&config.admission);
         gate.read_token_file().map_err(Failure)?;
-        for warning in config.admission.warnings(&config.listen) {
-            tracing::warn!("{warning}");
+        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        // Of several workers, one says it for all.
+        if config.place.as_ref().is_none_or(|place| place.index == 0) {
+            for warning in config.admission.warnings(&config.listen, tls) {
+                tracing::warn!("{warning}");
+            }
         }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
         let mut net =

@@ -15,6 +15,7 @@ use std::io;
 use std::time::Duration;
 
 use super::admission::Gate;
+use super::batch::Ids;
 use super::bus::Bus;
 use super::config::Config;
 use super::connection::{Connection, Stage};
@@ -30,6 +31,7 @@ use crate::base::tick::{Nanos, SECOND, Tick};
 use crate::base::wheel::Wheel;
 use crate::hub::Hub;
 use crate::hub::compressors::Compressors;
+use crate::hub::history::Histories;
 use crate::net::{Net, Ready, Signal};
 use crate::service::{Departure, Service};
 
@@ -52,6 +54,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) started: Nanos,
     pub(super) connections_max: usize,
     pub(super) gate: Gate,
+    /// What was published by HTTP lately, by the ids of those who may say it again.
+    pub(super) ids: Ids,
     /// The other workers of this machine, if there are any.
     pub(super) bus: Option<Box<Bus<N::Socket>>>,
 
@@ -97,9 +101,11 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// A worker over `net`, which listens already, with room for `connections_max` peers.
     pub fn new(mut net: N, service: S, config: Config, connections_max: usize) -> Self {
         let now = net.now();
-        let bus = config.place.as_ref().map(|place| Box::new(Bus::new(place, net.entropy(), now)));
+        let chance = net.entropy();
+        let bus = config.place.as_ref().map(|place| Box::new(Bus::new(place, chance, now)));
         let knocking = vec![true; net.listeners()];
         let mut hub = Hub::new(Compressors::new(config.deflate.min));
+        hub.topics.histories = Histories::new(config.history, chance);
         if bus.is_some() {
             hub.open_abroad();
         }
@@ -107,6 +113,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             net,
             service,
             gate: Gate::new(&config.admission),
+            ids: Ids::default(),
             bus,
             config,
             hub,
@@ -178,7 +185,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         let farewell = self.farewell.as_ref().map(|farewell| farewell.next_ns());
         let service = self.service.next_due().filter(|_| !is_made(Mutation::TickOverslept));
         let bus = self.bus.as_ref().map(|bus| bus.next_ns(self.now));
-        let moments = [tidy, expiry, farewell, self.accept_again, service, bus];
+        let history = self.hub.topics.histories.next_due();
+        let moments = [tidy, expiry, farewell, self.accept_again, service, bus, history];
         let soonest = moments.into_iter().flatten().min()?;
         Some(Duration::from_nanos(soonest.saturating_sub(self.now)))
     }

@@ -11,9 +11,11 @@ use super::broadcast;
 use super::chat::Chat;
 use super::echo::Echo;
 use super::events::{EngineConfig, Io};
+use super::presence::Presence;
 use super::tick::{Ticks, Wanted};
 use super::{Admission, Asked, Await, Ctx, Departure, Kind, Overheard, Request, Service};
 use crate::base::tick::Nanos;
+use crate::hub::framed;
 
 const ECHO: u8 = 0x00;
 const BROADCAST: u8 = 0x10;
@@ -54,6 +56,7 @@ pub struct Builtin {
     echo: Echo,
     chat: Chat,
     ticks: Ticks,
+    presence: Presence,
     io: Io,
 }
 
@@ -73,6 +76,7 @@ impl Builtin {
             echo: Echo::default(),
             chat: Chat::default(),
             ticks: Ticks::default(),
+            presence: Presence::default(),
             io: Io::new().with_words(),
         }
     }
@@ -109,6 +113,7 @@ impl Builtin {
                 if !broadcast::is_name(broadcast::channel(request)) {
                     return Err(Admission::Malformed(name_wanted("channel")));
                 }
+                broadcast::since(request)?;
                 broadcast::role(request).map(|role| (BROADCAST | role as u8, "broadcast"))
             }
             "chat" if depth <= 2 => {
@@ -143,10 +148,14 @@ impl Service for Builtin {
         }
         match self.choose(request) {
             Ok((tag, own)) => {
+                let is_broadcast = tag & 0xf0 == BROADCAST;
                 let chosen = request.protocols.iter().find_map(|theirs| {
                     let ours = self.protocols.iter().find(|ours| ours == theirs).map(String::as_str);
-                    ours.or((*theirs == own).then_some(own))
+                    let framed = (is_broadcast && *theirs == framed::PROTOCOL).then_some(framed::PROTOCOL);
+                    ours.or((*theirs == own).then_some(own)).or(framed)
                 });
+                let is_framed = is_broadcast && chosen == Some(framed::PROTOCOL);
+                let tag = if is_framed { tag | broadcast::FRAMED } else { tag };
                 Admission::Accept { tag, protocol: chosen }
             }
             Err(refused) => refused,
@@ -156,7 +165,11 @@ impl Service for Builtin {
     fn opened(&mut self, ctx: &mut Ctx<'_>, request: &Request<'_>) {
         match ctx.tag() & 0xf0 {
             ECHO => self.echo.opened(ctx, request),
-            BROADCAST => broadcast::opened(ctx, request),
+            BROADCAST => {
+                broadcast::opened(ctx, request);
+                let is_framed = broadcast::is_framed(ctx.tag());
+                self.presence.opened(ctx, broadcast::channel(request), is_framed);
+            }
             CHAT => self.chat.opened(ctx, request),
             IO => self.io.opened(ctx, request),
             _ => {
@@ -182,7 +195,12 @@ impl Service for Builtin {
     fn closed(&mut self, ctx: &mut Ctx<'_>, why: Departure) {
         match ctx.tag() & 0xf0 {
             ECHO => self.echo.closed(ctx),
-            BROADCAST => {}
+            BROADCAST => {
+                let topic = ctx.topic().map(|topic| ctx.name(topic));
+                if let Some(channel) = topic.and_then(broadcast::channel_of) {
+                    self.presence.closed(ctx, channel, broadcast::is_framed(ctx.tag()));
+                }
+            }
             CHAT => self.chat.closed(ctx),
             IO => self.io.closed(ctx, why),
             _ => self.ticks.closed(ctx),
@@ -190,7 +208,8 @@ impl Service for Builtin {
     }
 
     fn next_due(&self) -> Option<Nanos> {
-        self.ticks.next_due().into_iter().chain(Service::next_due(&self.io)).min()
+        let own = [self.ticks.next_due(), self.presence.next_due(), Service::next_due(&self.io)];
+        own.into_iter().flatten().min()
     }
 
     fn answers(&self, path: &[Cow<'_, str>]) -> bool {
@@ -214,8 +233,11 @@ impl Service for Builtin {
     }
 
     fn due(&mut self, ctx: &mut Ctx<'_>) {
-        self.ticks.due(ctx);
         Service::due(&mut self.io, ctx);
+        self.presence.due(ctx, broadcast::topic);
+        if self.ticks.next_due().is_some_and(|at| at <= ctx.now()) {
+            self.ticks.due(ctx);
+        }
     }
 
     fn sibling_came(&mut self, ctx: &mut Ctx<'_>, _: u32) {
@@ -232,5 +254,9 @@ impl Service for Builtin {
 
     fn channel_topic(&self, channel: &str) -> Option<String> {
         broadcast::is_name(channel).then(|| broadcast::topic(channel))
+    }
+
+    fn topic_channel<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        broadcast::channel_of(topic)
     }
 }

@@ -5,6 +5,7 @@
 use super::{CloseCode, Dialect, Kind, TopicId};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
+use crate::hub::history::Position;
 use crate::hub::letter::Letter;
 use crate::hub::{Answer, Hub};
 
@@ -59,6 +60,34 @@ impl<'a> Ctx<'a> {
     /// Lets the peer into the topic called `name`.
     pub fn join(&mut self, name: &str) -> TopicId {
         self.hub.topics.join(self.id, name)
+    }
+
+    /// From now on what is published to `topic`, which peers know as `channel`, has offsets and is kept for those who come
+    /// back ([`replay`](Self::replay)). To be called when a peer joins it.
+    pub fn remember(&mut self, topic: TopicId, channel: &str) {
+        self.hub.topics.remember(topic, channel);
+    }
+
+    /// Sends the peer what was published to `topic` behind offset `since` of `epoch`, all of it and nothing twice, before
+    /// anything newer; to be called when it has just joined. Returns whether that could be done.
+    pub fn replay(&mut self, topic: TopicId, epoch: &str, since: u64) -> bool {
+        self.hub.replay(self.id, topic, epoch, since)
+    }
+
+    /// From now on the peer joins topics as one that is sent messages as `stentor.v1` frames them.
+    pub(crate) fn speak_framed(&mut self) {
+        self.hub.topics.speak(self.id, Dialect::Framed);
+    }
+
+    /// Lets another peer, which is here, into a topic in which it is sent what is published as it is.
+    pub(crate) fn join_plain(&mut self, id: ConnId, name: &str) {
+        self.hub.topics.join_in(id, name, Dialect::Raw);
+    }
+
+    /// How far `topic` has come, if it is remembered.
+    #[must_use]
+    pub fn position(&self, topic: TopicId) -> Option<Position> {
+        self.hub.topics.position(topic)
     }
 
     /// Takes the peer out of `topic`.

@@ -13,6 +13,7 @@ pub mod chat;
 mod ctx;
 pub mod echo;
 pub mod events;
+mod presence;
 pub mod tick;
 
 use std::borrow::Cow;
@@ -120,6 +121,12 @@ pub trait Service {
     /// The topic that `POST /publish/CHANNEL` speaks to; `None` if there is no such channel.
     fn channel_topic(&self, channel: &str) -> Option<String> {
         Some(channel.to_owned())
+    }
+
+    /// The channel that a topic is, the reverse of [`channel_topic`](Self::channel_topic); `None` if it is none, and is
+    /// neither listed nor remembered when another worker publishes to it.
+    fn topic_channel<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        Some(topic)
     }
 }
 

@@ -56,4 +56,8 @@ impl<S: Service> Service for Witness<S> {
     fn channel_topic(&self, channel: &str) -> Option<String> {
         self.inner.channel_topic(channel)
     }
+
+    fn topic_channel<'t>(&self, topic: &'t str) -> Option<&'t str> {
+        self.inner.topic_channel(topic)
+    }
 }

@@ -187,10 +187,19 @@ pub(crate) fn refusal(stream: &mut TcpStream, head_only: bool, shown: &str) -> R
         ];
         assert!(ours.contains(&name.as_str()), "{shown:?}: a header that we never send: {name}");
     }
-    assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"), "{shown:?}");
+    // Programs publish, and are told in JSON what was wrong.
+    let is_json = response.header("content-type") == Some("application/json");
+    assert!(
+        is_json || response.header("content-type") == Some("text/plain; charset=utf-8"),
+        "{shown:?}: {response:?}"
+    );
     if !head_only {
         let line = response.text().strip_suffix('\n').unwrap_or_else(|| panic!("{shown:?}: {response:?}"));
         assert!(!line.is_empty() && !line.contains('\n'), "{shown:?}: one line, not {line:?}");
+        if is_json {
+            let said: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            assert!(said["error"].is_string(), "{shown:?}: {line:?}");
+        }
     }
     ends(stream, shown);
     response

@@ -22,6 +22,7 @@ use self::addresses::{Addresses, Verdict};
 use self::pace::Pace;
 pub use self::tokens::Secret;
 use self::tokens::Tokens;
+use super::publishing::open_to_others;
 use super::routes::{Answer, Numbers};
 use super::worker::Worker;
 use crate::base::id::ConnId;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub origins: Origins,
     /// Tokens, of which a peer must bring one; none and no file: nobody is asked for one.
     pub tokens: Vec<Secret>,
+    /// Tokens, of which whoever publishes by HTTP must bring one; none: as everybody else.
+    pub publish_tokens: Vec<Secret>,
     /// A file of tokens, one a line.
     pub token_file: Option<PathBuf>,
     /// Connections of one address at most (of IPv6: of one /64).
@@ -70,6 +73,7 @@ impl Default for Settings {
         Self {
             origins: Origins::default(),
             tokens: Vec::new(),
+            publish_tokens: Vec::new(),
             token_file: None,
             connections_per_ip: None,
             handshakes_per_second: None,
@@ -88,6 +92,9 @@ impl Settings {
     pub fn check(&self) -> Result<(), String> {
         if let Some(n) = self.tokens.iter().position(|token| !token.is_well_formed()) {
             return Err(format!("--token number {} is not a token: {}", n + 1, tokens::WANTED));
+        }
+        if let Some(n) = self.publish_tokens.iter().position(|token| !token.is_well_formed()) {
+            return Err(format!("--publish-token number {} is not a token: {}", n + 1, tokens::WANTED));
         }
         if self.connections_per_ip == Some(0) {
             return Err("--connections-per-ip is at least 1; leave it out for no limit".to_owned());
@@ -109,22 +116,25 @@ impl Settings {
         Ok(())
     }
 
-    /// What works but may not be what was meant. `plain` is where is listened without TLS.
+    /// What works but may not be what was meant. `plain` is where is listened without TLS, `tls` where with it.
     #[must_use]
-    pub fn warnings(&self, plain: &[Address]) -> Vec<String> {
+    pub fn warnings(&self, plain: &[Address], tls: &[Address]) -> Vec<String> {
         let mut warnings = Vec::new();
-        let is_asked = !self.tokens.is_empty() || self.token_file.is_some();
-        let is_open = |address: &&Address| match address {
-            Address::Tcp(address) => !address.ip().is_loopback(),
-            Address::Unix(_) => false,
-        };
-        if is_asked && let Some(address) = plain.iter().find(is_open) {
+        let is_asked =
+            !self.tokens.is_empty() || !self.publish_tokens.is_empty() || self.token_file.is_some();
+        if is_asked && let Some(address) = open_to_others(plain) {
             warnings.push(format!(
                 "tokens travel in the clear to {address}: whoever listens on the way can use them; end TLS in front, or \
                  listen on a loopback address"
             ));
         }
-        if self.tokens.iter().any(|token| token.len() < TOKEN_SHORT) {
+        if let Some(address) = open_to_others(plain.iter().chain(tls)).filter(|_| !is_asked) {
+            warnings.push(format!(
+                "publishing is refused (POST /publish, GET /channels): others can reach {address}, so give --publish-token TOKEN \
+                 or STENTOR_PUBLISH_TOKEN, or listen on loopback addresses only"
+            ));
+        }
+        if self.tokens.iter().chain(&self.publish_tokens).any(|token| token.len() < TOKEN_SHORT) {
             warnings.push(format!("a token of fewer than {TOKEN_SHORT} characters can be guessed"));
         }
         warnings
@@ -134,6 +144,7 @@ impl Settings {
 /// What has to be remembered to judge newcomers.
 pub struct Gate {
     tokens: Option<Tokens>,
+    publishers: Option<Tokens>,
     addresses: Option<Addresses>,
     pace: Option<Pace>,
     /// Connections of proxies that have not yet said for whom they speak.
@@ -146,6 +157,7 @@ impl Gate {
     pub fn new(settings: &Settings) -> Self {
         Self {
             tokens: Tokens::new(&settings.tokens, settings.token_file.clone()),
+            publishers: Tokens::new(&settings.publish_tokens, None),
             addresses: settings.connections_per_ip.map(Addresses::new),
             pace: settings.handshakes_per_second.map(Pace::new),
             awaited: HashSet::new(),
@@ -211,6 +223,12 @@ impl Gate {
         }
     }
 
+    /// Whether `request` brings what lets a publisher in: a token of publishers, or of everybody if those have none. `None` if
+    /// neither is asked for.
+    pub(super) fn knows_publisher(&self, request: &Request<'_, '_>) -> Option<Result<(), Barred>> {
+        self.publishers.as_ref().or(self.tokens.as_ref()).map(|tokens| tokens.judge(request))
+    }
+
     fn has_token(&self, request: &Request<'_, '_>) -> Result<(), Barred> {
         self.tokens.as_ref().map_or(Ok(()), |tokens| tokens.judge(request))
     }
@@ -248,7 +266,11 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// tell who else is here. Their origin is not asked for: without CORS no browser lets a foreign page read them.
     pub(super) fn may_have(&self, request: &Request<'_, '_>, answer: &Answer) -> Result<(), Barred> {
         match answer {
-            Answer::Post(_) => self.may_enter(request),
+            Answer::Post(_) => {
+                self.config.admission.origins.judge(request.headers(), request.host)?;
+                self.may_publish(request)
+            }
+            Answer::Channels(_) | Answer::Channel(_) => self.may_publish(request),
             Answer::Text(Numbers::Stats | Numbers::Metrics) => self.gate.has_token(request),
             Answer::Text(Numbers::Health)
             | Answer::Page(_)
@@ -277,7 +299,8 @@ mod tests {
     fn settings_that_cannot_work_are_told_what_would_be_right() {
         assert_eq!(Settings::default().check(), Ok(()));
         type Change = fn(&mut Settings);
-        let wrong: [(&str, Change); 7] = [
+        let wrong: [(&str, Change); 8] = [
+            ("--publish-token", |settings| settings.publish_tokens.push("not/a token".into())),
             ("--token", |settings| settings.tokens.push("not/a token".into())),
             ("--token", |settings| settings.tokens.push("".into())),
             ("--connections-per-ip", |settings| settings.connections_per_ip = Some(0)),
@@ -298,14 +321,15 @@ mod tests {
     fn a_token_on_the_open_network_is_warned_of() {
         let listen = |text: &str| vec![text.parse::<Address>().unwrap()];
         let mut settings = Settings::default();
-        assert!(settings.warnings(&listen("0.0.0.0:1")).is_empty());
+        assert!(settings.warnings(&listen("127.0.0.1:1"), &[]).is_empty());
+        assert!(settings.warnings(&[], &listen("0.0.0.0:1"))[0].contains("--publish-token"));
         settings.tokens.push("0123456789abcdef".into());
-        assert!(settings.warnings(&listen("0.0.0.0:1"))[0].contains("0.0.0.0:1"));
+        assert!(settings.warnings(&listen("0.0.0.0:1"), &[])[0].contains("0.0.0.0:1"));
         for loopback in ["127.0.0.1:1", "[::1]:1", "unix:/tmp/x"] {
-            assert!(settings.warnings(&listen(loopback)).is_empty(), "{loopback}");
+            assert!(settings.warnings(&listen(loopback), &[]).is_empty(), "{loopback}");
         }
         settings.tokens.push("short".into());
-        assert!(settings.warnings(&listen("[::1]:1"))[0].contains("guessed"));
+        assert!(settings.warnings(&listen("[::1]:1"), &[])[0].contains("guessed"));
     }
 
     #[test]

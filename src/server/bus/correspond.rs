@@ -135,11 +135,10 @@ impl<N: Net, S: Service> Worker<N, S> {
         match letter {
             Letter::Publish { kind, topic, payload } => {
                 bus.counts.heard += 1;
-                if let Some(topic) = self.hub.topics.find(topic) {
-                    self.hub.publish_here(topic, kind, payload, nobody, self.now);
-                    if is_made(Mutation::HeardTwice) {
-                        self.hub.publish_here(topic, kind, payload, nobody, self.now);
-                    }
+                let channel = self.service.topic_channel(topic);
+                self.hub.publish_heard(topic, channel, kind, payload, self.now);
+                if is_made(Mutation::HeardTwice) {
+                    self.hub.publish_heard(topic, channel, kind, payload, self.now);
                 }
             }
             Letter::Frames { topic, frames } => {

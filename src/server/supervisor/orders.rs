@@ -106,6 +106,7 @@ impl Orders {
             *rate = rate.div_ceil(count);
         }
         config.deflate.memory /= count as usize;
+        config.history.memory /= count as usize;
         config.restarts = self.restarts;
         config.place = Some(Place { index: self.index, count: self.count, directory: self.directory });
         Ok(())
