@@ -7,15 +7,18 @@
 
 use super::broadcast;
 use super::chat::Chat;
+use super::dashboard::Dashboard;
 use super::echo::Echo;
 use super::tick::{Ticks, Wanted};
 use super::{Admission, Ctx, Departure, Kind, Request, Service};
+use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 
 const ECHO: u8 = 0x00;
 const BROADCAST: u8 = 0x10;
 const CHAT: u8 = 0x20;
 const TICK: u8 = 0x30;
+const DASHBOARD: u8 = 0x40;
 
 /// What is served at `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +44,7 @@ impl DefaultService {
     }
 }
 
-/// Echo, broadcast, chat and ticks behind one interface.
+/// Echo, broadcast, chat, ticks and the dashboard behind one interface.
 #[derive(Debug, Default)]
 pub struct Builtin {
     default: DefaultService,
@@ -50,6 +53,7 @@ pub struct Builtin {
     echo: Echo,
     chat: Chat,
     ticks: Ticks,
+    dashboard: Dashboard,
 }
 
 impl Builtin {
@@ -86,6 +90,7 @@ impl Builtin {
                 }
                 Chat::check(request).map(|()| (CHAT, "chat"))
             }
+            "dashboard" if depth <= 1 => self.dashboard.check().map(|()| (DASHBOARD, "dashboard")),
             "tick" if depth <= 2 => match Wanted::read(request)? {
                 wanted if self.ticks.has_room(wanted) => Ok((TICK, "tick")),
                 _ => Err(Admission::Malformed(
@@ -120,6 +125,7 @@ impl Service for Builtin {
             ECHO => self.echo.opened(ctx, request),
             BROADCAST => broadcast::opened(ctx, request),
             CHAT => self.chat.opened(ctx, request),
+            DASHBOARD => self.dashboard.opened(ctx),
             _ => {
                 if let Ok(wanted) = Wanted::read(request) {
                     self.ticks.opened(ctx, wanted);
@@ -135,6 +141,7 @@ impl Service for Builtin {
             ECHO => self.echo.message(ctx, own != 0, kind, payload),
             BROADCAST => broadcast::message(ctx, own, kind, payload),
             CHAT => self.chat.message(ctx, kind, payload),
+            DASHBOARD => Dashboard::message(ctx),
             _ => Ticks::message(ctx),
         }
     }
@@ -144,6 +151,7 @@ impl Service for Builtin {
             ECHO => self.echo.closed(ctx),
             BROADCAST => {}
             CHAT => self.chat.closed(ctx),
+            DASHBOARD => self.dashboard.closed(ctx),
             _ => self.ticks.closed(ctx),
         }
     }
@@ -154,6 +162,11 @@ impl Service for Builtin {
 
     fn due(&mut self, ctx: &mut Ctx<'_>) {
         self.ticks.due(ctx);
+    }
+
+    #[inline]
+    fn watchers(&self) -> &[ConnId] {
+        self.dashboard.watchers()
     }
 
     fn sibling_came(&mut self, ctx: &mut Ctx<'_>, _: u32) {
