@@ -7,10 +7,11 @@ const NEAR_END_PX = 40;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 const log = byId("log");
-const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END_PX;
+const view = log.parentElement;
+const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < NEAR_END_PX;
 
 function scrollToEnd() {
-  log.scrollTop = log.scrollHeight;
+  view.scrollTop = view.scrollHeight;
   byId("newest").hidden = true;
 }
 
@@ -67,7 +68,7 @@ byId("join").addEventListener("submit", (event) => {
   byId("text").focus();
 });
 
-log.addEventListener("scroll", () => { if (isAtEnd()) byId("newest").hidden = true; });
+view.addEventListener("scroll", () => { if (isAtEnd()) byId("newest").hidden = true; });
 byId("newest").addEventListener("click", scrollToEnd);
 
 byId("name").value = new URL(location.href).searchParams.get("name") ?? "";

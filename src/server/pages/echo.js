@@ -16,7 +16,7 @@ function step(name, detail, type = "message") {
   line.textContent = `${name}${detail === "" ? "" : `: ${detail}`} (${ms} ms)`;
   log.append(line);
   while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
-  log.scrollTop = log.scrollHeight;
+  log.parentElement.scrollTop = log.scrollHeight;
 }
 
 function once(text) {

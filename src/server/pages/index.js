@@ -83,7 +83,7 @@ function render(now) {
   renderDepartures(here.departures);
   renderSlow(here);
   renderWorkers(now);
-  show("about", `stentor ${now.version}, up for ${uptime(now.uptime_ms)}`);
+  show("about", `v${now.version}, up ${uptime(now.uptime_ms)}`);
   before = now;
 }
 
