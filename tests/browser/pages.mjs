@@ -6,12 +6,14 @@
 //     npm install --prefix tests/browser
 //     STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
 //
-// Screenshots of every page (light, dark, phone) go to target/screenshots. Nothing here waits for a time to pass: it
+// Screenshots of every page (light, dark, phone) go to target/screenshots; `readme-*.png` among them are those of docs/pictures. axe-core
+// is let loose on each, while a crowd keeps the numbers moving. Nothing here waits for a time to pass: it
 // waits for what should be seen, up to a deadline that only a broken page reaches.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { connect } from "node:net";
 import { resolve } from "node:path";
 import { after, before, test } from "node:test";
@@ -179,6 +181,24 @@ test("dashboard: looks only while somebody looks at it", async () => {
   await page.finish();
 });
 
+test("dashboard: where a service has none, /stats is asked", async () => {
+  // As a server with a service of somebody's own.
+  const own = createServer(async (request, response) => {
+    const answer = request.url === "/dashboard" ? null : await fetch(server.url + request.url);
+    response.writeHead(answer?.status ?? 404, { "Content-Type": answer?.headers.get("content-type") ?? "text/plain" });
+    response.end(answer ? Buffer.from(await answer.arrayBuffer()) : "");
+  });
+  own.on("upgrade", (_, socket) => socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+  await new Promise((done) => own.listen(0, "127.0.0.1", done));
+  const page = await open("/", { base: `http://127.0.0.1:${own.address().port}` });
+  await until("a word about it", async () => /^this service has no \/dashboard/.test(await page.locator("#status").textContent()));
+  await until("numbers", async () => (await number(page, "connections")) >= 1);
+  await until("a line", async () => /L/.test(await page.locator("#chart-connections .line").getAttribute("d") ?? ""));
+  await page.context().close();
+  own.close();
+  own.closeAllConnections();
+});
+
 test("dashboard: with several workers it shows this one and all", async () => {
   const many = await startServer(0, ["--workers", "2"]);
   const page = await open("/", { base: many.url });
@@ -218,6 +238,8 @@ test("every page fits a desk and a phone, light and dark, and has nothing that a
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
           assert.ok(overflow <= 0, `${path} is ${overflow} px too wide for ${size}`);
           await shoot(page, `${name}-${size}-${colorScheme}`, { fullPage: name === "dashboard" });
+          // Those of the README.
+          if (README[name] && `${size} ${colorScheme}` === "desk light") await shoot(page, `readme-${name}`, { clip: README[name] });
           assert.deepEqual(await objections(page), [], `${path}, ${size}, ${colorScheme}`);
           await page.finish();
         }
@@ -434,6 +456,12 @@ async function objections(page) {
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
 }
+
+// How much of it the README shows.
+const README = {
+  dashboard: { x: 0, y: 0, width: 1100, height: 640 },
+  chat: { x: 0, y: 0, width: 1100, height: 800 },
+};
 
 // What each page shows in its picture.
 const fill = {

@@ -17,10 +17,10 @@ function child(svg, name, attributes) {
   return node;
 }
 
-// The next number that looks round: 1, 2 or 5 times a power of ten.
+// The next number that looks round.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return [1, 2, 5, 10].map((step) => step * power).find((round) => round >= value);
+  return [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((round) => round >= value);
 }
 
 // From zero to a round number above all.
