@@ -27,7 +27,7 @@ const SERVER = resolve(CALLED_FROM, process.env.STENTOR_BIN ?? `${ROOT}/target/d
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SCREENSHOTS = `${ROOT}/target/screenshots`;
 const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 30_000;
 const PHONE = { width: 360, height: 740 };
 const DESK = { width: 1100, height: 800 };
 
@@ -234,12 +234,13 @@ test("every page fits a desk and a phone, light and dark, and has nothing that a
       for (const [viewport, size] of [[DESK, "desk"], [PHONE, "phone"]]) {
         for (const colorScheme of ["light", "dark"]) {
           const page = await open(path, { viewport, colorScheme });
-          await fill[name](page);
+          const isInReadme = README[name] && size === "desk" && colorScheme === "light";
+          await fill[name](page, isInReadme ? 16 : 4);
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
           assert.ok(overflow <= 0, `${path} is ${overflow} px too wide for ${size}`);
           await shoot(page, `${name}-${size}-${colorScheme}`, { fullPage: name === "dashboard" });
           // Those of the README.
-          if (README[name] && `${size} ${colorScheme}` === "desk light") await shoot(page, `readme-${name}`, { clip: README[name] });
+          if (isInReadme) await shoot(page, `readme-${name}`, { clip: README[name] });
           assert.deepEqual(await objections(page), [], `${path}, ${size}, ${colorScheme}`);
           await page.finish();
         }
@@ -465,9 +466,9 @@ const README = {
 
 // What each page shows in its picture.
 const fill = {
-  async dashboard(page) {
+  async dashboard(page, pointsMin) {
     const points = async () => ((await page.locator("#chart-fanout .line-3").getAttribute("d")) ?? "").split("L").length;
-    await until("a fan-out chart", async () => (await points()) > 24);
+    await until("a fan-out chart", async () => (await points()) >= pointsMin);
     await until("some departures", async () => (await page.locator("#departures-bars li").count()) > 2);
     await until("a slow peer", async () => (await page.locator("#slow-rows tr").count()) > 0);
   },
@@ -508,9 +509,9 @@ async function withTraffic(look) {
     (await opened("/dashboard")).send("?");
     let wave = 0;
     setInterval(() => {
-      for (let n = 0; n < 3 + 2.5 * Math.sin(wave / 6); n += 1) speaker.send("x".repeat(600));
+      for (let n = 0; n < 3 + 2 * Math.sin(wave / 3); n += 1) speaker.send("x".repeat(600));
       wave += 1;
-    }, 200);
+    }, 500);
   }, server.url.replace("http", "ws"));
   const slow = await deaf("/tick/10?size=1048576");
   await Promise.all(["/nowhere", "/chat/%zz", "/tick/nine"].map(async (path) => (await fetch(server.url + path)).text()));
