@@ -509,9 +509,9 @@ async function withTraffic(look) {
     (await opened("/dashboard")).send("?");
     let wave = 0;
     setInterval(() => {
-      for (let n = 0; n < 3 + 2 * Math.sin(wave / 3); n += 1) speaker.send("x".repeat(600));
+      for (let n = 0; n < 1.5 + Math.sin(wave / 6); n += 1) speaker.send("x".repeat(600));
       wave += 1;
-    }, 500);
+    }, 250);
   }, server.url.replace("http", "ws"));
   const slow = await deaf("/tick/10?size=1048576");
   await Promise.all(["/nowhere", "/chat/%zz", "/tick/nine"].map(async (path) => (await fetch(server.url + path)).text()));

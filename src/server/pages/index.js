@@ -37,7 +37,9 @@ const charts = {
 };
 const drawDepartures = barChart(byId("departures-bars"), byId("departures-row"));
 
-let before = null;
+// Rates are those of the last second: a message a second is one a second, and not four, none, none and none.
+const RATE_MS = 1000;
+const recent = [];
 const rates = { here: null, all: null };
 const allSeen = { before: null, now: null };
 
@@ -47,11 +49,13 @@ const rate = (now, past, key, ms) => Math.max(0, now[key] - past[key]) / (ms / 1
 function render(now) {
   const { here } = now;
   // Started again: nothing of what was drawn belongs to it.
-  if (before && now.uptime_ms < before.uptime_ms) {
-    before = null;
+  if (recent.length > 0 && now.uptime_ms < recent.at(-1).uptime_ms) {
+    recent.length = 0;
     Object.values(charts).forEach((chart) => chart.clear());
     Object.assign(allSeen, { before: null, now: null });
   }
+  while (recent.length > 1 && recent[1].uptime_ms <= now.uptime_ms - RATE_MS) recent.shift();
+  const [before] = recent;
   const ms = before ? now.uptime_ms - before.uptime_ms : 0;
   const deliveries = ms > 0 ? rate(here, before.here, "deliveries_total", ms) : null;
   const at = now.uptime_ms;
@@ -84,7 +88,7 @@ function render(now) {
   renderSlow(here);
   renderWorkers(now);
   show("about", `v${now.version}, up ${uptime(now.uptime_ms)}`);
-  before = now;
+  recent.push(now);
 }
 
 function renderDepartures(departures) {
