@@ -48,7 +48,7 @@ fn mistakes_on_the_bus_are_found() {
     ];
     for (mutation, words) in mistakes {
         make(Some(mutation));
-        // The last two show in about one machine of a hundred.
+        // Which machines show one changes with the length of every letter: with each number that workers tell each other.
         let failure = (0..1000).find_map(|seed| machine::run(seed).failure);
         make(None);
         let failure = failure.unwrap_or_else(|| panic!("a thousand machines do not show {mutation:?}"));

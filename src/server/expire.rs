@@ -1,4 +1,4 @@
-//! The third phase: the wheel → pings, deadlines, and what services do by the clock.
+//! The third phase: the wheel → pings, deadlines, what services do by the clock, and the dashboard.
 //!
 //! Invariant: a connection has one live entry in the wheel; others that come up are stale and are dropped.
 
@@ -34,6 +34,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if !self.is_congested() && self.service.next_due().is_some_and(|at| at <= self.now) {
             self.service.due(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub));
         }
+        self.show();
         self.go_on_with_goodbye();
     }
 

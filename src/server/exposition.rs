@@ -98,7 +98,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// The peers for whom most waits, with the number by which the log calls them, how many bytes that are, since when some
     /// have waited without a break, how long nothing has moved, and what the peer has missed.
-    fn slowest(&self) -> Vec<Value> {
+    pub(super) fn slowest(&self) -> Vec<Value> {
         let now = Tick::of(self.now);
         let waiting = self.behind.iter().filter_map(|(id, since)| {
             let connection = self.roster.find(*id)?;
@@ -154,6 +154,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.compression(&mut page);
         self.remembering(&mut page);
         self.labelled(&mut page);
+        let help = "Numbers that watchers of the dashboard were not sent because they were behind.";
+        page.counter("dashboard_skips_total", help, metrics.dashboard_skips);
         page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
         page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
         page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);

@@ -182,6 +182,12 @@ pub const JOIN_MAX: Nanos = 2 * SECOND;
 /// How often workers tell each other their numbers.
 pub const FIGURES: Nanos = SECOND;
 
+/// How often the dashboard's watchers are sent the numbers, at most.
+pub const SHOWN: Nanos = 250 * MILLI;
+
+/// How often they are sent those of all workers: siblings tell theirs no more often.
+pub const ALL_SHOWN: Nanos = FIGURES;
+
 /// Peers that `/stats` lists as the slowest.
 pub const SLOWEST_MAX: usize = 10;
 

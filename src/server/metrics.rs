@@ -58,6 +58,8 @@ pub struct Metrics {
     pub publishers_paused: u64,
     /// Times a peer was not read from because it did not read its replies.
     pub readers_paused: u64,
+    /// Numbers that watchers of the dashboard were not sent because they were behind.
+    pub dashboard_skips: u64,
     /// Times that our own process was stopped or starved.
     pub stalls: u64,
 }
@@ -108,6 +110,7 @@ impl Default for Metrics {
             turns_cut: 0,
             publishers_paused: 0,
             readers_paused: 0,
+            dashboard_skips: 0,
             stalls: 0,
         }
     }

@@ -4,7 +4,7 @@
 //! [`receive`] with [`exchange`] (HTTP), [`admission`] (who may come in) and [`converse`] (WebSocket), [`expire`] with
 //! [`heartbeat`], [`deliver`] with [`overflow`], [`flush`] and [`reap`]; [`deflate`] is compression in both directions.
 //! [`connection`], [`roster`] and [`send_queue`] are what they work on,
-//! [`limits`] holds every bound, [`departing`] ends it all.
+//! [`limits`] holds every bound, [`departing`] ends it all; `dashboard` shows its numbers to whoever looks.
 //!
 //! To run a server of your own, implement [`Service`](crate::service::Service):
 //!
@@ -41,6 +41,7 @@ pub mod bus;
 pub mod config;
 pub mod connection;
 pub mod converse;
+mod dashboard;
 pub mod deflate;
 pub mod deliver;
 pub mod departing;

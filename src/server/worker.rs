@@ -19,6 +19,7 @@ use super::batch::Ids;
 use super::bus::Bus;
 use super::config::Config;
 use super::connection::{Connection, Stage};
+use super::dashboard::Screen;
 use super::deflate::Deflation;
 use super::departing::Farewell;
 use super::limits::{BEHIND_KEEP, HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
@@ -83,6 +84,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) awake_since: Tick,
     /// Saying goodbye to everybody.
     pub(super) farewell: Option<Farewell>,
+    /// What the dashboard's watchers were shown last, while there are any.
+    pub(super) screen: Option<Box<Screen>>,
     housekeeping: Nanos,
 }
 
@@ -138,6 +141,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             is_crowded: false,
             awake_since: Tick::of(now),
             farewell: None,
+            screen: None,
             housekeeping: now + HOUSEKEEPING,
         }
     }
@@ -172,7 +176,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     }
 
     /// How long the next wait may sleep: not at all while work is pending, else until the next deadline.
-    fn timeout(&self) -> Option<Duration> {
+    pub(super) fn timeout(&self) -> Option<Duration> {
         let is_knocked = self.accept_again.is_none() && self.knocking.contains(&true) && !self.is_joining();
         if is_knocked || !self.readable.is_empty() || !self.doomed.is_empty() || self.hub.is_busy() {
             return Some(Duration::ZERO);
@@ -186,7 +190,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let service = self.service.next_due().filter(|_| !is_made(Mutation::TickOverslept));
         let bus = self.bus.as_ref().map(|bus| bus.next_ns(self.now));
         let history = self.hub.topics.histories.next_due();
-        let moments = [tidy, expiry, farewell, self.accept_again, service, bus, history];
+        let moments = [tidy, expiry, farewell, self.accept_again, service, bus, history, self.next_shown()];
         let soonest = moments.into_iter().flatten().min()?;
         Some(Duration::from_nanos(soonest.saturating_sub(self.now)))
     }

@@ -9,11 +9,13 @@ use std::borrow::Cow;
 
 use super::broadcast;
 use super::chat::Chat;
+use super::dashboard::Dashboard;
 use super::echo::Echo;
 use super::events::{EngineConfig, Io};
 use super::presence::Presence;
 use super::tick::{Ticks, Wanted};
 use super::{Admission, Asked, Await, Ctx, Departure, Kind, Overheard, Request, Service};
+use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::hub::framed;
 
@@ -22,6 +24,7 @@ const BROADCAST: u8 = 0x10;
 const CHAT: u8 = 0x20;
 const TICK: u8 = 0x30;
 const IO: u8 = 0x40;
+const DASHBOARD: u8 = 0x50;
 
 /// What is served at `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,7 +50,7 @@ impl DefaultService {
     }
 }
 
-/// Echo, broadcast, chat, ticks and Socket.IO behind one interface.
+/// Echo, broadcast, chat, ticks, Socket.IO and the dashboard behind one interface.
 #[derive(Debug)]
 pub struct Builtin {
     default: DefaultService,
@@ -57,6 +60,7 @@ pub struct Builtin {
     chat: Chat,
     ticks: Ticks,
     presence: Presence,
+    dashboard: Dashboard,
     io: Io,
 }
 
@@ -77,6 +81,7 @@ impl Builtin {
             chat: Chat::default(),
             ticks: Ticks::default(),
             presence: Presence::default(),
+            dashboard: Dashboard::default(),
             io: Io::new().with_words(),
         }
     }
@@ -122,6 +127,7 @@ impl Builtin {
                 }
                 Chat::check(request).map(|()| (CHAT, "chat"))
             }
+            "dashboard" if depth <= 1 => self.dashboard.check().map(|()| (DASHBOARD, "dashboard")),
             "tick" if depth <= 2 => match Wanted::read(request)? {
                 wanted if self.ticks.has_room(wanted) => Ok((TICK, "tick")),
                 _ => Err(Admission::Malformed(
@@ -172,6 +178,7 @@ impl Service for Builtin {
             }
             CHAT => self.chat.opened(ctx, request),
             IO => self.io.opened(ctx, request),
+            DASHBOARD => self.dashboard.opened(ctx),
             _ => {
                 if let Ok(wanted) = Wanted::read(request) {
                     self.ticks.opened(ctx, wanted);
@@ -188,6 +195,7 @@ impl Service for Builtin {
             BROADCAST => broadcast::message(ctx, own, kind, payload),
             CHAT => self.chat.message(ctx, kind, payload),
             IO => self.io.message(ctx, kind, payload),
+            DASHBOARD => Dashboard::message(ctx),
             _ => Ticks::message(ctx),
         }
     }
@@ -203,6 +211,7 @@ impl Service for Builtin {
             }
             CHAT => self.chat.closed(ctx),
             IO => self.io.closed(ctx, why),
+            DASHBOARD => self.dashboard.closed(ctx),
             _ => self.ticks.closed(ctx),
         }
     }
@@ -238,6 +247,11 @@ impl Service for Builtin {
         if self.ticks.next_due().is_some_and(|at| at <= ctx.now()) {
             self.ticks.due(ctx);
         }
+    }
+
+    #[inline]
+    fn watchers(&self) -> &[ConnId] {
+        self.dashboard.watchers()
     }
 
     fn sibling_came(&mut self, ctx: &mut Ctx<'_>, _: u32) {

@@ -1,4 +1,4 @@
-//! What the server is for: echo, chat, broadcast channels, ticks — and whatever you plug in.
+//! What the server is for: echo, chat, broadcast channels, ticks, a dashboard — and whatever you plug in.
 //!
 //! A [`Service`] is told what peers do and answers through a [`Ctx`]. It cannot see a connection, a socket, a
 //! protocol or a clock; it leaves commands in the hub, and they are carried out when it has returned. So a
@@ -11,6 +11,7 @@ pub mod broadcast;
 pub mod builtin;
 pub mod chat;
 mod ctx;
+pub mod dashboard;
 pub mod echo;
 pub mod events;
 mod presence;
@@ -71,6 +72,13 @@ pub trait Service {
     /// The moment of [`next_due`](Self::next_due) has come; [`Ctx::id`] is nobody.
     fn due(&mut self, ctx: &mut Ctx<'_>) {
         let _ = ctx;
+    }
+
+    /// Peers that are sent the server's own numbers, at most four times a second, as JSON texts (`docs/protocols/http.md`).
+    /// Nothing is computed, and nobody is woken, while there are none. A peer that is behind is left out until it is not.
+    #[inline]
+    fn watchers(&self) -> &[ConnId] {
+        &[]
     }
 
     /// Another worker can be told things from now on, for the first time or again; [`Ctx::id`] is nobody. Whatever is told in

@@ -6,12 +6,15 @@
 //     npm install --prefix tests/browser
 //     STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
 //
-// Screenshots of every page (light, dark, phone) go to target/screenshots. Nothing here waits for a time to pass: it
+// Screenshots of every page (light, dark, phone) go to target/screenshots; `readme-*.png` among them are those of docs/pictures. axe-core
+// is let loose on each, while a crowd keeps the numbers moving. Nothing here waits for a time to pass: it
 // waits for what should be seen, up to a deadline that only a broken page reaches.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { connect } from "node:net";
 import { resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -23,7 +26,8 @@ const CALLED_FROM = process.env.INIT_CWD ?? process.cwd();
 const SERVER = resolve(CALLED_FROM, process.env.STENTOR_BIN ?? `${ROOT}/target/debug/stentor`);
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SCREENSHOTS = `${ROOT}/target/screenshots`;
-const PATIENCE_MS = 15_000;
+const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
+const PATIENCE_MS = 30_000;
 const PHONE = { width: 360, height: 740 };
 const DESK = { width: 1100, height: 800 };
 
@@ -32,7 +36,8 @@ let browser;
 
 before(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  server = await startServer(0);
+  // Who does not read is kept, to be looked at.
+  server = await startServer(0, ["--stall-timeout", "10m", "--ping-interval", "10m"]);
   browser = await chromium.launch({
     executablePath: CHROMIUM,
     headless: true,
@@ -50,8 +55,8 @@ after(async () => {
 
 test("echo: open, sent, received, closed with its code, by keyboard alone", async () => {
   const page = await open("/echo");
-  await page.getByLabel("Text").fill("Grüße, <b>Stentor</b>!");
-  await page.getByLabel("Text").press("Enter");
+  await page.getByLabel("Text", { exact: true }).fill("Grüße, <b>Stentor</b>!");
+  await page.getByLabel("Text", { exact: true }).press("Enter");
   const steps = page.locator("#log li");
   await until("four steps", async () => (await steps.count()) === 4);
   const texts = await steps.allTextContents();
@@ -69,21 +74,21 @@ test("echo: open, sent, received, closed with its code, by keyboard alone", asyn
 test("chat: two tabs hear who enters (blue), speaks (black), leaves (red)", async () => {
   const room = "/chat/two%20tabs";
   const ann = await open(`${room}?name=ann`);
-  await line(ann, "ann comes in");
+  await lines(ann, "ann comes in");
   assert.equal(await ann.locator("#room").textContent(), "two tabs");
   const ben = await open(`${room}?name=ben`);
-  await line(ben, "ben comes in");
-  await line(ann, "ben comes in");
+  await lines(ben, "ben comes in");
+  await lines(ann, "ben comes in");
 
   await say(ann, "hello, ben");
-  await line(ben, "ann:hello, ben");
+  await lines(ben, "ann:hello, ben");
   await say(ben, "<img src=x onerror=alert(1)>");
-  await line(ann, "ben:<img src=x onerror=alert(1)>");
+  await lines(ann, "ben:<img src=x onerror=alert(1)>");
   assert.equal(await ann.locator("#log img").count(), 0, "what was said is text, not markup");
   assert.equal(await ann.getByLabel("Message").inputValue(), "", "the line is empty again");
 
   await ben.finish();
-  await line(ann, "ben left");
+  await lines(ann, "ben left");
   assert.equal(await colour(ann, "enter"), "rgb(0, 0, 255)");
   assert.equal(await colour(ann, "message"), "rgb(0, 0, 0)");
   const [red, green, blue] = channels(await colour(ann, "leave"));
@@ -100,7 +105,7 @@ test("chat: another name is one line away, and the same name can be had again", 
     await page.getByLabel("Your name").press("Enter");
   };
   await join("ann");
-  await line(page, "ann comes in");
+  await lines(page, "ann comes in");
   assert.match(page.url(), /\?name=ann$/);
   await join("ann");
   const entries = page.locator("#log .enter");
@@ -123,10 +128,10 @@ test("chat: every colour is readable, light and dark", async () => {
   for (const colorScheme of ["light", "dark"]) {
     const page = await open(`/chat/${colorScheme}?name=reader`, { colorScheme });
     const guest = await open(`/chat/${colorScheme}?name=guest`);
-    await line(guest, "guest comes in");
+    await lines(guest, "guest comes in");
     await say(guest, "good evening");
     await guest.finish();
-    await line(page, "guest left");
+    await lines(page, "guest left");
     const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     for (const type of ["enter", "message", "leave"]) {
       const ratio = contrast(await colour(page, type), ground);
@@ -137,41 +142,131 @@ test("chat: every colour is readable, light and dark", async () => {
   }
 });
 
-test("index: the numbers are live", async () => {
+test("dashboard: the charts move when messages flow, and the numbers agree with /stats", async () => {
   const page = await open("/");
-  const value = async (id) => Number((await page.locator(`#${id}`).textContent()).replace(/[^0-9.]/g, ""));
-  await until("first numbers", async () => /^version \d/.test(await page.locator("#status").textContent()));
-  const [connections, messages, departures] = await Promise.all(["connections", "messages", "departures"].map(value));
+  await until("first numbers", async () => (await number(page, "connections")) !== null);
+  const drawn = (chart) => page.locator(`#chart-${chart} .line`).last().getAttribute("d");
+  await until("a line", async () => /L/.test(await drawn("deliveries")));
+  assert.equal(await drawn("fanout"), null, "nothing has been published since");
 
-  const guest = await open("/chat/counted?name=guest");
-  await line(guest, "guest comes in");
-  await until("one connection more", async () => (await value("connections")) > connections);
-  for (const text of ["one", "two", "three"]) await say(guest, text);
-  await until("three messages more", async () => (await value("messages")) >= messages + 3);
-  await until("deliveries", async () => (await value("deliveries_total")) > 0);
-  await until("a fan-out time", async () => /\d (ns|µs|ms|s)$/.test(await page.locator("#fanout").textContent()));
-  await guest.finish();
-  await until("one departure more", async () => (await value("departures")) > departures);
+  const guests = [await open("/chat/counted?name=ann"), await open("/chat/counted?name=ben")];
+  for (const text of ["one", "two", "three"]) await say(guests[0], text);
+  await lines(guests[1], "ann:three");
+  await until("a fan-out time", async () => /\d (ns|µs|ms|s)$/.test(await page.locator("#fanout-last").textContent()));
+  await until("its line", async () => /^M\d/.test(await drawn("fanout")));
+  // The line of deliveries leaves the ground, which is at 116 of 120.
+  await until("a hill", async () => (await drawn("deliveries")).match(/,[\d.]+/g).some((y) => Number(y.slice(1)) < 100));
+
+  for (const guest of guests) await guest.finish();
+  await until("the guests to have gone", async () => (await page.locator("#departures-bars").textContent()).length > 0);
+  // The numbers stand still now, so that what is asked later is the same.
+  await until("the same numbers", async () => {
+    const stats = await (await fetch(`${server.url}/stats`)).json();
+    const shown = await Promise.all(["deliveries-total", "messages-total", "dropped"].map((id) => number(page, id)));
+    return shown.join() === [stats.deliveries_total, stats.messages_in_total, stats.dropped_total].join();
+  });
+  const reasons = await page.locator("#departures-bars .label").allTextContents();
+  assert.ok(reasons.includes("peer closed"), String(reasons));
   await page.finish();
 });
 
-test("every page fits a desk and a phone, light and dark", async () => {
-  for (const [path, name] of [["/", "index"], ["/chat/hall?name=ann", "chat"], ["/echo", "echo"]]) {
-    for (const [viewport, size] of [[DESK, "desk"], [PHONE, "phone"]]) {
-      for (const colorScheme of ["light", "dark"]) {
-        const page = await open(path, { viewport, colorScheme });
-        if (name === "index") await until("numbers", async () => (await page.locator("#turn").textContent()) !== "–");
-        if (name === "chat") await line(page, "ann comes in");
-        if (name === "echo") {
-          await page.getByRole("button").click();
-          await until("closed", async () => (await page.locator("[data-step=closed]").count()) === 1);
+test("dashboard: looks only while somebody looks at it", async () => {
+  const page = await open("/");
+  const status = page.locator("#status");
+  await until("connected", async () => (await status.textContent()) === "connected");
+  await page.getByRole("button", { name: "Pause" }).click();
+  await until("paused", async () => (await status.textContent()) === "paused");
+  await page.getByRole("button", { name: "Go on" }).click();
+  await until("connected again", async () => (await status.textContent()) === "connected");
+  await page.finish();
+});
+
+test("dashboard: where a service has none, /stats is asked", async () => {
+  // As a server with a service of somebody's own.
+  const own = createServer(async (request, response) => {
+    const answer = request.url === "/dashboard" ? null : await fetch(server.url + request.url);
+    response.writeHead(answer?.status ?? 404, { "Content-Type": answer?.headers.get("content-type") ?? "text/plain" });
+    response.end(answer ? Buffer.from(await answer.arrayBuffer()) : "");
+  });
+  own.on("upgrade", (_, socket) => socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+  await new Promise((done) => own.listen(0, "127.0.0.1", done));
+  const page = await open("/", { base: `http://127.0.0.1:${own.address().port}` });
+  await until("a word about it", async () => /^this service has no \/dashboard/.test(await page.locator("#status").textContent()));
+  await until("numbers", async () => (await number(page, "connections")) >= 1);
+  await until("a line", async () => /L/.test(await page.locator("#chart-connections .line").getAttribute("d") ?? ""));
+  await page.context().close();
+  own.close();
+  own.closeAllConnections();
+});
+
+test("dashboard: with several workers it shows this one and all", async () => {
+  const many = await startServer(0, ["--workers", "2"]);
+  const page = await open("/", { base: many.url });
+  const guests = [];
+  for (const name of ["ann", "ben", "cid"]) guests.push(await open(`/chat?name=${name}`, { base: many.url }));
+  // Three chats and the dashboard itself; a browser may hold connections for more.
+  const cell = (row) => page.locator(`#row-${row} td`).first().textContent();
+  await until("the sum", async () => Number(await cell("all")) >= 4);
+  assert.match(await page.locator("#worker-all").textContent(), /^All 2$/);
+  assert.ok(Number(await cell("here")) >= 1);
+  await shoot(page, "dashboard-workers", { fullPage: true });
+  for (const guest of [...guests, page]) await guest.finish();
+  await many.stop();
+});
+
+test("echo: a connection that is kept takes one text after another", async () => {
+  const page = await open("/echo");
+  await page.getByLabel("Keep the connection open").check();
+  await until("connected", async () => (await page.locator("#status").textContent()) === "connected");
+  for (const text of ["one", "two"]) {
+    await page.getByLabel("Text", { exact: true }).fill(text);
+    await page.getByLabel("Text", { exact: true }).press("Enter");
+    await until("its echo", async () => (await page.locator("[data-step=received]").last().textContent()).startsWith(`received: ${text} (`));
+  }
+  await page.getByLabel("Keep the connection open").uncheck();
+  await until("closed", async () => /^closed/.test(await page.locator("#status").textContent()));
+  await page.finish();
+});
+
+test("every page fits a desk and a phone, light and dark, and has nothing that axe-core objects to", async () => {
+  await withTraffic(async () => {
+    for (const [path, name] of [["/", "dashboard"], ["/chat/hall?name=Ann", "chat"], ["/echo", "echo"]]) {
+      for (const [viewport, size] of [[DESK, "desk"], [PHONE, "phone"]]) {
+        for (const colorScheme of ["light", "dark"]) {
+          const page = await open(path, { viewport, colorScheme });
+          const isInReadme = README[name] && size === "desk" && colorScheme === "light";
+          await fill[name](page, isInReadme ? 16 : 4);
+          const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+          assert.ok(overflow <= 0, `${path} is ${overflow} px too wide for ${size}`);
+          await shoot(page, `${name}-${size}-${colorScheme}`, { fullPage: name === "dashboard" });
+          // Those of the README.
+          if (isInReadme) await shoot(page, `readme-${name}`, { clip: README[name] });
+          assert.deepEqual(await objections(page), [], `${path}, ${size}, ${colorScheme}`);
+          await page.finish();
         }
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-        assert.ok(overflow <= 0, `${path} is ${overflow} px too wide for ${size}`);
-        await shoot(page, `${name}-${size}-${colorScheme}`);
-        await page.finish();
       }
     }
+  });
+});
+
+test("whatever can be reached by the tab key shows that it has the focus", async () => {
+  for (const path of ["/", "/chat", "/echo"]) {
+    const page = await open(path);
+    await until("connected or ready", async () => /connected/.test(await page.locator("#status").textContent()));
+    await page.evaluate(() => document.activeElement?.blur());
+    const reached = new Set();
+    for (let press = 0; press < 30; press += 1) {
+      await page.keyboard.press("Tab");
+      const [what, outline] = await page.evaluate(() => {
+        const { activeElement: at } = document;
+        return [at.id || at.textContent, getComputedStyle(at).outlineStyle];
+      });
+      if (reached.has(what)) break;
+      reached.add(what);
+      if (!what.includes("\n")) assert.equal(outline, "solid", `${path}: ${what}`);
+    }
+    assert.ok(reached.size >= 4, `${path}: ${[...reached]}`);
+    await page.finish();
   }
 });
 
@@ -211,9 +306,9 @@ test("only our own pages may connect, and a page can bring a token", async () =>
   assert.equal(await outcome(page, `${echo}?access_token=${token}`, []), "open, ");
   // The pages pass on the query they were opened with, token and all.
   await page.goto(`${closed.url}/chat/secret?name=ann&token=${token}`);
-  await line(page, "ann comes in");
+  await lines(page, "ann comes in");
   await page.goto(`${closed.url}/?token=${token}`);
-  await until("numbers", async () => /^version/.test(await page.locator("#status").textContent()));
+  await until("numbers", async () => (await number(page, "connections")) >= 1);
   await context.close();
   await closed.stop();
 });
@@ -223,8 +318,8 @@ test("over https: the pages speak wss by themselves, with a certificate that the
   const echo = await open("/echo", options);
   const sockets = [];
   echo.on("websocket", (socket) => sockets.push(socket.url()));
-  await echo.getByLabel("Text").fill("veiled");
-  await echo.getByLabel("Text").press("Enter");
+  await echo.getByLabel("Text", { exact: true }).fill("veiled");
+  await echo.getByLabel("Text", { exact: true }).press("Enter");
   const steps = echo.locator("#log li");
   await until("four steps", async () => (await steps.count()) === 4);
   assert.match((await steps.allTextContents())[2], /^received: veiled \(/);
@@ -233,26 +328,55 @@ test("over https: the pages speak wss by themselves, with a certificate that the
 
   // One room, whichever way its guests came in.
   const ann = await open("/chat/veiled?name=ann", options);
-  await line(ann, "ann comes in");
+  await lines(ann, "ann comes in");
   const ben = await open("/chat/veiled?name=ben");
-  await line(ann, "ben comes in");
+  await lines(ann, "ben comes in");
   await say(ben, "hello through the veil");
-  await line(ann, "ben:hello through the veil");
+  await lines(ann, "ben:hello through the veil");
   await ben.finish();
   await ann.finish();
 });
 
 // Last, since it ends the server that the others use.
-test("chat: says that the connection is lost, and comes back when the server does", async () => {
-  const page = await open("/chat/lasting?name=ann");
-  await line(page, "ann comes in");
-  const status = page.locator("#status");
-  await server.stop();
-  await until("a word about it", async () => /^not connected \(\d+/.test(await status.textContent()));
-  assert.ok(await page.getByRole("button", { name: "Send" }).isDisabled());
+test("every page says that the connection is lost, counts down, and comes back when the server does", async () => {
+  const chat = await open("/chat/lasting?name=ann");
+  await lines(chat, "ann comes in");
+  const dashboard = await open("/");
+  const echo = await open("/echo");
+  await echo.getByLabel("Keep the connection open").check();
+  const pages = [chat, dashboard, echo];
+  const status = (page) => page.locator("#status").textContent();
+  for (const page of pages) await until("connected", async () => (await status(page)) === "connected");
+  await server.kill();
+  for (const page of pages) {
+    await until("a word about it", async () => /^not connected \(1006.*the server cannot be reached$/.test(await status(page)));
+    await until("a countdown", async () => /^trying again in \d+ s$/.test(await page.locator("#countdown").textContent()));
+    assert.ok(await page.getByRole("button", { name: "Try now" }).isVisible());
+  }
+  assert.ok(await chat.getByRole("button", { name: "Send" }).isDisabled());
+  await shoot(chat, "chat-lost");
   server = await startServer(server.port);
-  await until("connected again", async () => (await status.textContent()) === "connected");
-  await page.context().close();
+  await until("connected again at once", async () => {
+    if ((await status(chat)) === "connected") return true;
+    const retry = chat.getByRole("button", { name: "Try now" });
+    if (await retry.isVisible()) await retry.click();
+    return false;
+  });
+  for (const page of pages) await until("connected again", async () => (await status(page)) === "connected");
+  await until("numbers of the new server", async () => (await number(dashboard, "connections")) >= 2);
+  await say(chat, "again");
+  await lines(chat, "ann:again");
+  for (const page of pages) await page.context().close();
+});
+
+test("a page that needs a token says so", async () => {
+  const closed = await startServer(0, ["--token", "correct-horse-battery-staple"]);
+  for (const path of ["/", "/chat"]) {
+    const page = await open(path, { base: closed.url });
+    await until("what is missing", async () => /the server wants a token/.test(await page.locator("#status").textContent()));
+    await page.context().close();
+  }
+  await closed.stop();
 });
 
 // Starts the server and gives it once it says where it listens.
@@ -267,6 +391,10 @@ function startServer(port, more = []) {
     child.kill("SIGTERM");
     return ended;
   };
+  const killed = () => {
+    kill();
+    return ended;
+  };
   return new Promise((done, fail) => {
     let log = "";
     child.once("error", fail);
@@ -275,7 +403,7 @@ function startServer(port, more = []) {
       log += text;
       const found = log.match(/listening on 127\.0\.0\.1:(\d+), wss:\/\/(127\.0\.0\.1:\d+)/);
       if (found) {
-        done({ port: Number(found[1]), url: `http://127.0.0.1:${found[1]}`, tls: `https://${found[2]}`, stop });
+        done({ port: Number(found[1]), url: `http://127.0.0.1:${found[1]}`, tls: `https://${found[2]}`, stop, kill: killed });
       }
     });
   });
@@ -309,12 +437,102 @@ async function say(page, text) {
   await page.getByLabel("Message").press("Enter");
 }
 
-const line = (page, text) =>
+const lines = (page, text) =>
   until(`“${text}”`, async () => (await page.locator("#log li").allTextContents()).includes(text));
 
 const colour = (page, type) => page.locator(`#log .${type}`).first().evaluate((node) => getComputedStyle(node).color);
 
-const shoot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}/${name}.png` });
+const shoot = (page, name, options = {}) => page.screenshot({ path: `${SCREENSHOTS}/${name}.png`, ...options });
+
+// The number that an element shows, null if it shows none.
+async function number(page, id) {
+  const text = await page.locator(`#${id}`).textContent();
+  return /\d/.test(text) ? Number(text.replace(/[^0-9.]/g, "")) : null;
+}
+
+// What axe-core finds wrong with a page: rule and element.
+async function objections(page) {
+  // Into the page as by a debugger: its own policy would not let it in.
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+}
+
+// How much of it the README shows.
+const README = {
+  dashboard: { x: 0, y: 0, width: 1100, height: 640 },
+  chat: { x: 0, y: 0, width: 1100, height: 800 },
+};
+
+// What each page shows in its picture.
+const fill = {
+  async dashboard(page, pointsMin) {
+    const points = async () => ((await page.locator("#chart-fanout .line-3").getAttribute("d")) ?? "").split("L").length;
+    await until("a fan-out chart", async () => (await points()) >= pointsMin);
+    await until("some departures", async () => (await page.locator("#departures-bars li").count()) > 2);
+    await until("a slow peer", async () => (await page.locator("#slow-rows tr").count()) > 0);
+  },
+  async chat(page) {
+    await lines(page, "Ann comes in");
+    const ben = await open("/chat/hall?name=Ben");
+    await lines(ben, "Ben comes in");
+    const talk = [
+      [ben, "Is anybody here?"], [page, "Me, as always."],
+      [ben, "I can hear you from the far end of the square. What did they say your name was?"],
+      [page, "Stentor, whose voice was as loud as that of fifty others."], [ben, "That explains it 😀"],
+    ];
+    for (const [who, text] of talk) {
+      await say(who, text);
+      await lines(page, `${who === page ? "Ann" : "Ben"}:${text}`);
+    }
+    await ben.finish();
+    await lines(page, "Ben left");
+  },
+  async echo(page) {
+    await page.getByRole("button", { name: "Connect and send" }).click();
+    await until("closed", async () => (await page.locator("[data-step=closed]").count()) === 1);
+  },
+};
+
+// While `look` runs: many who hear waves of messages, some who have come and gone, one who does not read.
+async function withTraffic(look) {
+  const crowd = await open("/echo");
+  await crowd.evaluate(async (base) => {
+    const opened = (path) => new Promise((done, fail) => {
+      const socket = new WebSocket(base + path);
+      socket.onopen = () => done(socket);
+      socket.onerror = fail;
+    });
+    const all = (count, path) => Promise.all(Array.from({ length: count }, () => opened(path)));
+    const [[speaker], listeners] = await Promise.all([all(1, "/broadcast/sea?self=0"), all(200, "/broadcast/sea")]);
+    listeners.slice(0, 6).forEach((socket) => socket.close());
+    (await opened("/dashboard")).send("?");
+    let wave = 0;
+    setInterval(() => {
+      for (let n = 0; n < 1.5 + Math.sin(wave / 6); n += 1) speaker.send("x".repeat(600));
+      wave += 1;
+    }, 250);
+  }, server.url.replace("http", "ws"));
+  const slow = await deaf("/tick/10?size=1048576");
+  await Promise.all(["/nowhere", "/chat/%zz", "/tick/nine"].map(async (path) => (await fetch(server.url + path)).text()));
+  (await deaf("/echo")).destroy();
+  try {
+    await look();
+  } finally {
+    slow.destroy();
+    await crowd.finish();
+  }
+}
+
+// A peer that never reads what it is sent.
+async function deaf(path) {
+  const socket = connect({ host: "127.0.0.1", port: server.port });
+  socket.on("error", () => {});
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+  await new Promise((done) => socket.once("readable", done));
+  return socket;
+}
 
 async function until(what, condition) {
   const deadline = Date.now() + PATIENCE_MS;

@@ -1,28 +1,32 @@
 // One chat room: shows who enters, speaks and leaves, and comes back by itself when the connection is lost.
 
-const byId = (id) => document.getElementById(id);
+import { address, byId, say, stayConnected } from "./connect.js";
+
 const LINES_MAX = 1000;
-const WAIT_MAX_MS = 15000;
+const NEAR_END_PX = 40;
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
-let socket = null;
-let failures = 0;
-let timer = 0;
+const log = byId("log");
+const view = log.parentElement;
+const isAtEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < NEAR_END_PX;
 
-function status(text, isBad = false) {
-  byId("status").textContent = text;
-  byId("status").classList.toggle("bad", isBad);
+function scrollToEnd() {
+  view.scrollTop = view.scrollHeight;
+  byId("newest").hidden = true;
 }
 
-// Peers' words become text nodes, never markup.
+// Peers' words become text nodes, never markup. The time stands beside them, not among them.
 function addLine(type, text) {
-  const log = byId("log");
-  const wasAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  const wasAtEnd = isAtEnd();
   const line = document.createElement("li");
   line.className = type;
   line.textContent = text;
+  line.dataset.time = clock.format(new Date());
   log.append(line);
   while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
-  if (wasAtEnd) log.scrollTop = log.scrollHeight;
+  // Who reads what was said before is not torn away from it.
+  if (wasAtEnd) scrollToEnd();
+  else byId("newest").hidden = false;
 }
 
 function receive(event) {
@@ -31,47 +35,22 @@ function receive(event) {
     if (!["enter", "message", "leave"].includes(type)) throw new Error(`unknown type ${type}`);
     addLine(type, String(data));
   } catch (error) {
-    status(`a message could not be read: ${error.message}`, true);
+    say(`a message could not be read: ${error.message}`, "bad");
   }
 }
 
-function connect() {
-  clearTimeout(timer);
-  const url = new URL(location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  url.hash = "";
-  status("connecting …");
-  socket = new WebSocket(url);
-  socket.onopen = () => {
-    failures = 0;
-    status("connected");
-    byId("send").disabled = false;
-  };
-  socket.onmessage = receive;
-  socket.onclose = (event) => {
-    byId("send").disabled = true;
-    // Doubling with a random part: a thousand pages must not come back at the same instant.
-    const wait = Math.min(WAIT_MAX_MS, 500 * 2 ** failures) * (0.5 + Math.random() / 2);
-    failures += 1;
-    const why = event.reason ? `${event.code}, ${event.reason}` : event.code;
-    status(`not connected (${why}); trying again in ${(wait / 1000).toFixed(1)} s`, true);
-    timer = setTimeout(connect, wait);
-  };
-}
+const connection = stayConnected(address, {
+  open: () => { byId("send").disabled = false; },
+  message: receive,
+  lost: () => { byId("send").disabled = true; },
+});
 
-// Leaves before it comes again: until then the room takes the old name for somebody else's.
-function rejoin() {
-  byId("send").disabled = true;
-  if (socket.readyState === WebSocket.CLOSED) return connect();
-  socket.onclose = connect;
-  socket.close(1000);
-}
-
+// What cannot be sent stays in its field until it can.
 byId("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = byId("text");
-  if (field.value === "" || socket.readyState !== WebSocket.OPEN) return;
-  socket.send(field.value);
+  if (field.value === "" || !connection.isOpen()) return;
+  connection.send(field.value);
   field.value = "";
 });
 
@@ -83,12 +62,15 @@ byId("join").addEventListener("submit", (event) => {
   if (name) url.searchParams.set("name", name);
   else url.searchParams.delete("name");
   history.replaceState(null, "", url);
-  rejoin();
+  byId("send").disabled = true;
+  // Leaves before it comes again: until then the room takes the old name for somebody else's.
+  connection.again();
   byId("text").focus();
 });
 
-window.addEventListener("online", () => { if (socket.readyState === WebSocket.CLOSED) connect(); });
+view.addEventListener("scroll", () => { if (isAtEnd()) byId("newest").hidden = true; });
+byId("newest").addEventListener("click", scrollToEnd);
 
 byId("name").value = new URL(location.href).searchParams.get("name") ?? "";
-connect();
 byId("room").textContent = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+connection.open();

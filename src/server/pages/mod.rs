@@ -49,7 +49,7 @@ pub fn find(path: &str) -> Option<Page> {
 }
 
 /// Every path and its page.
-const TABLE: [(&str, Page); 8] = [
+const TABLE: [(&str, Page); 10] = [
     ("/", html(include_bytes!("index.html"))),
     ("/chat", html(include_bytes!("chat.html"))),
     ("/echo", html(include_bytes!("echo.html"))),
@@ -58,6 +58,8 @@ const TABLE: [(&str, Page); 8] = [
         Page { content_type: "text/css; charset=utf-8", bytes: include_bytes!("style.css") },
     ),
     ("/assets/icon.svg", Page { content_type: "image/svg+xml", bytes: include_bytes!("icon.svg") }),
+    ("/assets/connect.js", script(include_bytes!("connect.js"))),
+    ("/assets/charts.js", script(include_bytes!("charts.js"))),
     ("/assets/index.js", script(include_bytes!("index.js"))),
     ("/assets/chat.js", script(include_bytes!("chat.js"))),
     ("/assets/echo.js", script(include_bytes!("echo.js"))),
