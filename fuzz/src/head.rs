@@ -97,7 +97,7 @@ fn refused(refusal: Refusal) {
     let text = refusal.to_string();
     assert!(!text.contains(['\r', '\n']) && !refusal.label().is_empty() && refusal.status().code() >= 400);
     let mut out = Vec::new();
-    refusal.encode(&mut out, false);
+    refusal.encode(&mut out, false, false);
     let status = refusal.status().code();
     assert_eq!(read_answer(&out, false), Answer::Complete { status, len: out.len(), keep_alive: false });
 }

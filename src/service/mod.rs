@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use self::ctx::Ctx;
+use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 pub use crate::hub::aside::Overheard;
 pub use crate::hub::dialect::Dialect;

@@ -181,6 +181,9 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
+/// What a peer is to hear: of which topic, whether from what is remembered, and each message with its offset.
+type Due = (usize, bool, Vec<(u64, String)>);
+
 proptest! {
     /// Whatever happens: who joins with a place it could be given hears everything behind it, once and in order.
     #[test]
@@ -192,7 +195,7 @@ proptest! {
         let (mut hub, mut ears) = (hub(messages_max, memory), vec![Vec::new(); 6]);
         // By topic: the epoch, and all its messages. By peer: the topic, and what is to be heard.
         let mut said: Vec<(String, Vec<String>)> = vec![(String::new(), Vec::new()); 2];
-        let mut heard: Vec<Option<(usize, bool, Vec<(u64, String)>)>> = vec![None; 6];
+        let mut heard: Vec<Option<Due>> = vec![None; 6];
         let mut now = 0;
         for (n, deed) in deeds.into_iter().enumerate() {
             match deed {
