@@ -223,10 +223,11 @@ impl Hub {
     /// The delivery whose slice is next, begun if need be. It is handed back with [`put_back`](Self::put_back) or
     /// [`end`](Self::end).
     pub fn next_delivery(&mut self) -> Option<Delivery> {
-        while let Some(topic) = self.topics.next_busy() {
-            self.circle.push_back(Errand::Begin(topic));
-        }
         loop {
+            // Also behind what was for nobody: more of its topic may wait.
+            while let Some(topic) = self.topics.next_busy() {
+                self.circle.push_back(Errand::Begin(topic));
+            }
             match self.circle.pop_front()? {
                 Errand::GoOn(delivery) => return Some(delivery),
                 Errand::Begin(topic) => {

@@ -129,13 +129,6 @@ impl<S: Service> Builder<S> {
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
         let mut gate = Gate::new(&config.admission);
         gate.read_token_file().map_err(Failure)?;
-        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-        // Of several workers, one says it for all.
-        if config.place.as_ref().is_none_or(|place| place.index == 0) {
-            for warning in config.admission.warnings(&config.listen, tls) {
-                tracing::warn!("{warning}");
-            }
-        }
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
         let mut net =
             net.with_proxies(config.admission.proxies.clone()).sharing_ports(config.place.is_some());
@@ -149,6 +142,13 @@ impl<S: Service> Builder<S> {
                 return Err(failure);
             }
         };
+        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        // Of several workers, one says it for all.
+        if config.place.as_ref().is_none_or(|place| place.index == 0) {
+            for warning in config.admission.warnings(&config.listen, tls) {
+                tracing::warn!("{warning}");
+            }
+        }
         if let Some(place) = &config.place {
             net.meet(&place.directory, place.index).map_err(|error| {
                 Failure(format!("cannot be called in {}: {error}", place.directory.display()))
