@@ -29,6 +29,7 @@ STEPS=(
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
   "browser   300  the pages, in a real browser"
+  "socketio  400  the original clients of Socket.IO, from Node and in a real browser"
   "peers     300  loadgen against other servers"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
 )
@@ -37,7 +38,7 @@ STEPS=(
 # comes when they are done.
 BESIDE=(build guest soak)
 # What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [sim]=build [guest]=build [soak]=build)
+declare -A NEEDS=([autobahn]=build [browser]=build [socketio]=build [peers]=build [sim]=build [guest]=build [soak]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -138,6 +139,14 @@ step_browser() {
   cargo build --locked --release --bin stentor
   npm install --prefix tests/browser --no-audit --no-fund --loglevel error
   STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
+}
+
+step_socketio() {
+  node_from 20
+  command_from chromium chromium
+  cargo build --locked --release --bin stentor
+  npm install --prefix tests/socketio --no-audit --no-fund --loglevel error
+  STENTOR_BIN=target/release/stentor script tests/socketio/run.sh
 }
 
 step_peers() {

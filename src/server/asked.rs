@@ -160,10 +160,19 @@ impl<N: Net, S: Service> Worker<N, S> {
                 continue;
             };
             let exchange = match &mut connection.session {
-                Session::Http(exchange) => exchange.take_if(|one| matches!(**one, Exchange::Waiting(_))),
+                Session::Http(exchange) => exchange.take(),
                 Session::Ws(_) => None,
             };
-            let Some(Exchange::Waiting(terms)) = exchange.map(|exchange| *exchange) else { continue };
+            let terms = match exchange.map(|exchange| *exchange) {
+                Some(Exchange::Waiting(terms)) => terms,
+                // Nobody wants the rest of its body any more, and it would be taken for the next request.
+                Some(Exchange::Asking(asking)) => Terms { keep_alive: false, ..asking.terms },
+                Some(other @ (Exchange::Head(_) | Exchange::Posting(_))) => {
+                    self.park(id, other);
+                    continue;
+                }
+                None => continue,
+            };
             let response = Response::new(Status(answer.status)).header("Cache-Control", "no-store");
             let response = with_origin(response, &terms).body(answer.content_type, &answer.body);
             let keep_alive = terms.keep_alive && self.farewell.is_none();

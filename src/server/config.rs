@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::admission;
 use super::deflate;
+use super::engineio;
 use super::supervisor::Workers;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
@@ -59,6 +60,8 @@ pub struct Config {
     pub log_lines_dropped: Arc<AtomicU64>,
     /// Compression.
     pub deflate: deflate::Settings,
+    /// Socket.IO.
+    pub engine: engineio::Settings,
     /// Who may come in.
     pub admission: admission::Settings,
     /// How many processes serve; a program of one's own makes workers with [`supervise`](super::supervisor::supervise).
@@ -126,6 +129,7 @@ impl Default for Config {
             drain: 5 * SECOND,
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
+            engine: engineio::Settings::default(),
             admission: admission::Settings::default(),
             workers: Workers::Count(NonZeroU32::MIN),
             place: None,
@@ -197,6 +201,7 @@ impl Config {
         }
 
         self.deflate.check()?;
+        self.engine.check()?;
         self.admission.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
@@ -205,6 +210,14 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Config {
+    /// The longest publication, in bytes: a chat makes six bytes of one control character, and the JSON of an event that is
+    /// written again grows less than that.
+    pub(super) fn publication_max(&self) -> u64 {
+        self.ws.message_max.max(self.engine.max_payload).saturating_mul(6)
     }
 }
 

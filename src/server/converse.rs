@@ -73,6 +73,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let Self { net, roster, service, hub, config, metrics, deflation, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
+        let limits = config.ws.with_message_max(service.message_max(connection.tag));
         let mut is_open = connection.stage == Stage::Open;
         // Bounds what one window can make us answer: the rest is decoded in the next turn.
         let outbox_max = (hub.outbox.len() + REPLY_BYTES_SOFT_MAX).max(OUTBOX_BYTES_MAX);
@@ -82,13 +83,13 @@ impl<N: Net, S: Service> Worker<N, S> {
                 metrics.turns_cut += 1;
                 return Halt::Sated;
             }
-            let (kind, payload) = match decoder.decode(bytes, cursor, &config.ws) {
+            let (kind, payload) = match decoder.decode(bytes, cursor, &limits) {
                 Ok(None) => return Halt::Hungry,
                 Ok(Some(Event::Close(body))) => return Halt::Closed(body.map(|(code, _)| code)),
                 Ok(Some(_)) if !is_open => continue,
                 Ok(Some(Event::Message { kind, payload })) => (kind, payload),
                 Ok(Some(Event::Compressed { kind, payload })) => {
-                    match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &config.ws) {
+                    match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &limits) {
                         Ok(inflated) => (kind, inflated),
                         Err(violation) => return Halt::Broken(violation),
                     }

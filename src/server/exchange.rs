@@ -136,6 +136,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         if request.wants_upgrade() {
             return self.upgrade(id, request);
         }
+        if let Some(reaction) = self.give_client(id, request) {
+            return reaction;
+        }
         if let Some(path) = segments(request.path).filter(|path| self.service.answers(path)) {
             return self.ask(id, request, &path);
         }

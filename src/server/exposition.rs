@@ -152,6 +152,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
         self.counters(&mut page);
         self.compression(&mut page);
+        for figure in self.service.figures() {
+            match figure.is_total {
+                true => page.counter(figure.name, figure.help, figure.value),
+                false => page.gauge(figure.name, figure.help, figure.value),
+            }
+        }
         self.labelled(&mut page);
         page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
         page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);

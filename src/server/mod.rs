@@ -43,6 +43,7 @@ pub mod converse;
 pub mod deflate;
 pub mod deliver;
 pub mod departing;
+pub mod engineio;
 pub mod exchange;
 pub mod expire;
 pub mod exposition;

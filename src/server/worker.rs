@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::admission::Gate;
@@ -52,6 +53,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) started: Nanos,
     pub(super) connections_max: usize,
     pub(super) gate: Gate,
+    /// What is served as the client of Socket.IO.
+    pub(super) client: Option<Rc<[u8]>>,
     /// The other workers of this machine, if there are any.
     pub(super) bus: Option<Box<Bus<N::Socket>>>,
 
@@ -107,6 +110,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             net,
             service,
             gate: Gate::new(&config.admission),
+            client: None,
             bus,
             config,
             hub,

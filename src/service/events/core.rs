@@ -144,6 +144,12 @@ impl Io {
         io
     }
 
+    /// The same with other names, made from what `draw` returns.
+    #[must_use]
+    pub fn named_by(self, draw: impl FnMut() -> [u8; 15] + 'static) -> Self {
+        Self { draw: Box::new(draw), ..self }
+    }
+
     /// With these times and sizes.
     #[must_use]
     pub fn with_config(mut self, config: Config) -> Self {
