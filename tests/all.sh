@@ -145,7 +145,6 @@ step_socketio() {
   node_from 20
   command_from chromium chromium
   cargo build --locked --release --bin stentor
-  npm install --prefix tests/socketio --no-audit --no-fund --loglevel error
   STENTOR_BIN=target/release/stentor script tests/socketio/run.sh
 }
 

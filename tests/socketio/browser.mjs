@@ -153,3 +153,74 @@ test("a page of another origin is refused, and let in when it is listed", async 
   await listed.stop();
   await closed.stop();
 });
+
+test("the page /socketio: connect, emit, rooms, namespaces, by a client of its own", async () => {
+  const node = io(server.url, { forceNew: true, transports: ["polling"] });
+  await next(node, "connect");
+  const context = await browser.newContext({ viewport: { width: 360, height: 740 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  const response = await page.goto(`${server.url}/socketio`);
+  assert.match(response.headers()["content-security-policy"], /^default-src 'none'; script-src 'self';/);
+  const status = (pattern) =>
+    until(`the status ${pattern}`, async () => pattern.test(await page.locator("#status").textContent()));
+  const line = (text) =>
+    until(`“${text}”`, async () => (await page.locator("#log li").allTextContents()).includes(text));
+  await status(/^connected to \/ as [\w-]{20}$/);
+  await line("connected to /");
+
+  node.emit("hi", { a: "<b>" }, Buffer.from([1, 2, 3]));
+  await line('hi {"a":"<b>"}, "<3 bytes>"');
+  assert.equal(await page.locator("#log b").count(), 0, "what was heard is text, not markup");
+
+  const heard = next(node, "greeting");
+  await page.getByLabel("Event", { exact: true }).fill("greeting");
+  await page.getByLabel("Arguments, as JSON").fill('"ä", [1, {"x": null}]');
+  await page.getByLabel("Arguments, as JSON").press("Enter");
+  assert.deepEqual(await heard, ["ä", [1, { x: null }]]);
+  await line('→ greeting "ä", [1,{"x":null}]');
+  await page.getByLabel("Arguments, as JSON").fill("{");
+  await page.getByLabel("Arguments, as JSON").press("Enter");
+  await status(/^the arguments are no JSON/);
+
+  await page.getByLabel("Room").fill("attic");
+  await page.getByLabel("Room").press("Enter");
+  await line("join attic");
+  await node.timeout(10_000).emitWithAck("to", "attic", "noise", 1);
+  await line("noise 1");
+  await page.getByRole("button", { name: "Leave" }).click();
+  await line("leave attic");
+  await page.getByLabel("Room").fill("");
+  await page.getByLabel("Room").press("Enter");
+  await until("a refusal", async () => /^join wants/.test(await page.locator("#log li").last().textContent()));
+
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  assert.ok(overflow <= 0, `${overflow} px too wide for a phone`);
+  const screenshots = fileURLToPath(new URL("../../target/screenshots", import.meta.url));
+  await page.screenshot({ path: `${screenshots}/socketio-phone-light.png` });
+  await page.setViewportSize({ width: 1100, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.screenshot({ path: `${screenshots}/socketio-desk-dark.png` });
+
+  const enter = async (namespace) => {
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    await status(/^not connected/);
+    await page.getByLabel("Namespace").fill(namespace);
+    await page.getByLabel("Namespace").press("Enter");
+  };
+  await enter("/chat");
+  await status(/^connected to \/chat as/);
+  await until("a welcome", async () => /^welcome \{/.test(await page.locator("#log li").last().textContent()));
+  await enter("/nope");
+  await status(/^not connected \(Invalid namespace\)$/);
+  assert.ok(await page.getByRole("button", { name: "Emit" }).isDisabled());
+  assert.deepEqual(complaints, []);
+  await context.close();
+  node.close();
+  await until("both have gone", async () => (await metric(server, "socketio_sessions")) === 0);
+});

@@ -23,7 +23,7 @@ case $STENTOR_BIN in
 esac
 export STENTOR_BIN
 cd "$here"
-[ -d node_modules/socket.io-client ] || npm install --no-audit --no-fund --loglevel error
+[ -d node_modules/socket.io-client ] || npm install --no-package-lock --no-audit --no-fund --loglevel error
 
 [ $# -gt 0 ] || set -- clients wire browser
 for suite in "$@"; do

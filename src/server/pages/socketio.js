@@ -125,6 +125,8 @@ class Client {
 }
 
 let client = null;
+// What the status says as long as nothing is wrong.
+let state = "";
 
 // What was heard becomes text nodes, never markup.
 function addLine(type, text) {
@@ -160,7 +162,8 @@ function connect() {
   const opened = new Client(namespace, {
     connected: mine((sid) => {
       enable(true);
-      status(`connected to ${namespace} as ${sid}`);
+      state = `connected to ${namespace} as ${sid}`;
+      status(state);
       addLine("enter", `connected to ${namespace}`);
     }),
     refused: mine((message) => {
@@ -189,7 +192,7 @@ async function move(verb) {
   const room = byId("room").value;
   try {
     const [answer] = await client.ask(verb, [room]);
-    addLine(answer?.ok ? "enter" : "leave", answer?.ok ? `${verb} ${room}` : `${verb}: ${answer?.error ?? "refused"}`);
+    addLine(answer?.ok ? "enter" : "leave", answer?.ok ? `${verb} ${room}` : answer?.error ?? `${verb}: refused`);
   } catch (error) {
     addLine("leave", `${verb} ${room}: ${error.message}`);
   }
@@ -207,6 +210,7 @@ byId("emit").addEventListener("submit", (event) => {
   try {
     const args = JSON.parse(`[${byId("args").value}]`);
     client.emit(name, args);
+    status(state);
     addLine("muted", `→ ${name} ${args.map((arg) => JSON.stringify(arg)).join(", ")}`);
   } catch (error) {
     status(`the arguments are no JSON: ${error.message}`, true);
