@@ -1,7 +1,7 @@
 //! The sessions of a Socket.IO server, their clients and sockets, and what becomes of what they hear.
 //!
 //! A *peer* is one Engine.IO session with the Socket.IO client upon it; a *socket* is its presence in one namespace. The state
-//! machines say what is to be done as a list of [`Action`]s; [`Io::perform`] does it. Handlers are called while nothing is
+//! machines say what is to be done as a list of [`Action`]s; `Io::perform` does it. Handlers are called while nothing is
 //! borrowed but the whole, so that they may do anything.
 //!
 //! Invariants: a peer has one deadline in the wheel; `by_conn` names the connections that a session knows, and no others;
