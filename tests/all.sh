@@ -29,6 +29,7 @@ STEPS=(
   "autobahn  600  the Autobahn suite against /echo: conformance of the server"
   "client    600  the Autobahn suite against the client side of loadgen"
   "browser   500  our pages, those of tutorials, and the WebSocket object, in a real browser"
+  "socketio  400  the original clients of Socket.IO, from Node and in a real browser"
   "peers     300  loadgen against other servers"
   "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
@@ -38,7 +39,7 @@ STEPS=(
 # comes when they are done.
 BESIDE=(build guest soak)
 # What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [peers]=build [clients]=build [sim]=build [guest]=build [soak]=build)
+declare -A NEEDS=([autobahn]=build [browser]=build [socketio]=build [peers]=build [clients]=build [sim]=build [guest]=build [soak]=build)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -141,6 +142,13 @@ step_browser() {
   cargo build --locked --release --bin stentor
   npm install --prefix tests/browser --no-audit --no-fund --loglevel error
   STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
+}
+
+step_socketio() {
+  node_from 20
+  command_from chromium chromium
+  cargo build --locked --release --bin stentor
+  STENTOR_BIN=target/release/stentor script tests/socketio/run.sh
 }
 
 step_peers() {

@@ -7,6 +7,7 @@
 
 mod admission;
 mod deflate;
+mod engineio;
 mod process;
 mod tls;
 mod units;
@@ -19,7 +20,7 @@ use units::{bytes, count, shown as shown_time, time};
 
 /// A WebSocket broadcast server for high connection counts: one thread, one loop, a very loud voice.
 ///
-/// Serves /echo, /broadcast[/CHANNEL], /chat[/ROOM] and /tick/RATE, pages to look at on the same paths, and /stats,
+/// Serves /echo, /broadcast[/CHANNEL], /chat[/ROOM], /tick/RATE and Socket.IO at /socket.io/, pages to look at on the same paths, and /stats,
 /// /metrics, /healthz and POST /publish/CHANNEL. Sizes take k, m, ki and mi; times take ms, s, m and h.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100)]
@@ -97,6 +98,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     admission: admission::AdmissionFlags,
     #[command(flatten)]
+    engine: engineio::EngineOptions,
+    #[command(flatten)]
     tls: tls::TlsOptions,
 }
 
@@ -159,6 +162,7 @@ impl Options {
         self.process.apply(&mut config);
         self.deflate.apply(&mut config);
         self.admission.apply(&mut config);
+        self.engine.apply(&mut config);
         self.tls.apply(&mut config);
         config
     }
@@ -187,6 +191,7 @@ pub(crate) fn effective(config: &Config) -> String {
     lines.extend(process::effective(config));
     lines.extend(deflate::effective(config));
     lines.extend(admission::effective(config));
+    lines.extend(engineio::effective(config));
     lines.extend(tls::effective(config));
     lines.iter().map(|line| format!("--{line}\n")).collect()
 }

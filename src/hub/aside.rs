@@ -40,6 +40,12 @@ impl Overheard {
         Self { topic, first, bytes: Rc::clone(bytes), items }
     }
 
+    /// How many had been published behind the last.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
     /// Each publication, in order.
     pub fn iter(&self) -> impl Iterator<Item = News<'_>> {
         let mut from = 0;

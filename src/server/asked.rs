@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use super::connection::{Asking, Exchange, Session, Stage, Terms};
-use super::exchange::Reaction;
+use super::exchange::{Reaction, segments};
 use super::limits::PIPELINE_BYTES_MAX;
 use super::worker::Worker;
 use crate::base::buffer::Buffer;
@@ -24,8 +24,17 @@ use crate::ws::Cursor;
 const PREFLIGHT_MAX_AGE: &str = "600";
 
 impl<N: Net, S: Service> Worker<N, S> {
+    /// Has the service answer, if the path is its own, or gives the client of Socket.IO.
+    pub(super) fn hand_over(&mut self, id: ConnId, request: &Request<'_, '_>) -> Option<Reaction> {
+        if let Some(reaction) = self.give_client(id, request) {
+            return Some(reaction);
+        }
+        let path = segments(request.path).filter(|path| self.service.answers(path))?;
+        Some(self.ask(id, request, &path))
+    }
+
     /// Asks the service, or answers for it: preflights, and those who may not ask.
-    pub(super) fn ask(&mut self, id: ConnId, request: &Request<'_, '_>, path: &[Cow<'_, str>]) -> Reaction {
+    fn ask(&mut self, id: ConnId, request: &Request<'_, '_>, path: &[Cow<'_, str>]) -> Reaction {
         let is_preflight = request.method == Method::Options;
         let origins = &self.config.admission.origins;
         let barred = match is_preflight {
@@ -160,10 +169,19 @@ impl<N: Net, S: Service> Worker<N, S> {
                 continue;
             };
             let exchange = match &mut connection.session {
-                Session::Http(exchange) => exchange.take_if(|one| matches!(**one, Exchange::Waiting(_))),
+                Session::Http(exchange) => exchange.take(),
                 Session::Ws(_) => None,
             };
-            let Some(Exchange::Waiting(terms)) = exchange.map(|exchange| *exchange) else { continue };
+            let terms = match exchange.map(|exchange| *exchange) {
+                Some(Exchange::Waiting(terms)) => terms,
+                // Nobody wants the rest of its body any more, and it would be taken for the next request.
+                Some(Exchange::Asking(asking)) => Terms { keep_alive: false, ..asking.terms },
+                Some(other @ (Exchange::Head(_) | Exchange::Posting(_))) => {
+                    self.park(id, other);
+                    continue;
+                }
+                None => continue,
+            };
             let response = Response::new(Status(answer.status)).header("Cache-Control", "no-store");
             let response = with_origin(response, &terms).body(answer.content_type, &answer.body);
             let keep_alive = terms.keep_alive && self.farewell.is_none();

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::admission;
 use super::deflate;
+use super::engineio;
 use super::supervisor::Workers;
 use crate::base::tick::{Nanos, SECOND};
 use crate::http;
@@ -62,6 +63,8 @@ pub struct Config {
     pub deflate: deflate::Settings,
     /// What is remembered of channels, for those who come back.
     pub history: Bounds,
+    /// Socket.IO.
+    pub engine: engineio::Settings,
     /// Who may come in.
     pub admission: admission::Settings,
     /// How many processes serve; a program of one's own makes workers with [`supervise`](super::supervisor::supervise).
@@ -130,6 +133,7 @@ impl Default for Config {
             log_lines_dropped: Arc::default(),
             deflate: deflate::Settings::default(),
             history: Bounds::default(),
+            engine: engineio::Settings::default(),
             admission: admission::Settings::default(),
             workers: Workers::Count(NonZeroU32::MIN),
             place: None,
@@ -206,6 +210,7 @@ impl Config {
         }
 
         self.deflate.check()?;
+        self.engine.check()?;
         self.admission.check()?;
         let is_token = |name: &String| !name.is_empty() && name.bytes().all(is_token_byte);
         match self.subprotocols.iter().find(|name| !is_token(name)) {
@@ -214,6 +219,14 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Config {
+    /// The longest publication, in bytes: a chat makes six bytes of one control character, and the JSON of an event that is
+    /// written again grows less than that.
+    pub(super) fn publication_max(&self) -> u64 {
+        self.ws.message_max.max(self.engine.max_payload).saturating_mul(6)
     }
 }
 

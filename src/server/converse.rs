@@ -18,7 +18,7 @@ use crate::base::tick::Tick;
 use crate::hub::dialect::Dialect;
 use crate::net::Net;
 use crate::service::{Ctx, Departure, Service};
-use crate::ws::{CloseCode, Cursor, Event, Violation};
+use crate::ws::{CloseCode, Cursor, Event, Limits, Violation};
 
 /// Why decoding stopped.
 pub(super) enum Halt {
@@ -45,7 +45,8 @@ impl Halt {
 impl<N: Net, S: Service> Worker<N, S> {
     /// Decodes `bytes` and serves what is in them.
     pub(super) fn converse(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) {
-        match self.decode(id, bytes, cursor) {
+        let limits = self.limits_of(id);
+        match self.decode(id, bytes, cursor, &limits) {
             Halt::Hungry => {
                 let is_clear = cursor.is_clear(bytes.len());
                 self.watch_unfinished(id, is_clear);
@@ -77,8 +78,14 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor) -> Halt {
-        let Self { net, roster, service, hub, config, metrics, deflation, now, .. } = self;
+    /// What `id` may send at most: its service may have a bound of its own.
+    fn limits_of(&mut self, id: ConnId) -> Limits {
+        let tag = self.roster.get(id).map_or(0, |connection| connection.tag);
+        self.config.ws.with_message_max(self.service.message_max(tag))
+    }
+
+    fn decode(&mut self, id: ConnId, bytes: &mut [u8], cursor: &mut Cursor, limits: &Limits) -> Halt {
+        let Self { net, roster, service, hub, metrics, deflation, now, .. } = self;
         let Some(connection) = roster.get(id) else { return Halt::Hungry };
         let Session::Ws(decoder) = &mut connection.session else { return Halt::Hungry };
         let mut is_open = connection.stage == Stage::Open;
@@ -90,13 +97,13 @@ impl<N: Net, S: Service> Worker<N, S> {
                 metrics.turns_cut += 1;
                 return Halt::Sated;
             }
-            let (kind, payload) = match decoder.decode(bytes, cursor, &config.ws) {
+            let (kind, payload) = match decoder.decode(bytes, cursor, limits) {
                 Ok(None) => return Halt::Hungry,
                 Ok(Some(Event::Close(body))) => return Halt::closed(body),
                 Ok(Some(_)) if !is_open => continue,
                 Ok(Some(Event::Message { kind, payload })) => (kind, payload),
                 Ok(Some(Event::Compressed { kind, payload })) => {
-                    match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, &config.ws) {
+                    match deflation.inflate(connection.memory.as_deref_mut(), kind, payload, limits) {
                         Ok(inflated) => (kind, inflated),
                         Err(violation) => return Halt::Broken(violation),
                     }

@@ -138,7 +138,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             BROKEN => self.doom(id, Departure::Reset),
             n => {
                 // One reply may be long; many that wait are a peer that does not read. Publications have a bound of their own.
-                let queued_max = REPLY_BYTES_HARD_MAX + self.config.ws.message_max as usize;
+                let reply_max =
+                    self.service.message_max(connection.tag).unwrap_or(self.config.ws.message_max);
+                let queued_max = REPLY_BYTES_HARD_MAX + reply_max as usize;
                 let is_much = connection.queue.weight() + bytes.len() > queued_max;
                 if waits && is_much && connection.queue.replies() + bytes.len() > queued_max {
                     return self.doom(id, Departure::SlowConsumer);

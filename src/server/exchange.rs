@@ -139,8 +139,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         if request.wants_upgrade() {
             return self.upgrade(id, request);
         }
-        if let Some(path) = segments(request.path).filter(|path| self.service.answers(path)) {
-            return self.ask(id, request, &path);
+        if let Some(reaction) = self.hand_over(id, request) {
+            return reaction;
         }
         let answer = route(request, &self.service, self.config.ws.message_max);
         if let Err(why) = self.may_have(request, &answer) {

@@ -153,6 +153,12 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.counters(&mut page);
         self.compression(&mut page);
         self.remembering(&mut page);
+        for figure in self.service.figures() {
+            match figure.is_total {
+                true => page.counter(figure.name, figure.help, figure.value),
+                false => page.gauge(figure.name, figure.help, figure.value),
+            }
+        }
         self.labelled(&mut page);
         let help = "Numbers that watchers of the dashboard were not sent because they were behind.";
         page.counter("dashboard_skips_total", help, metrics.dashboard_skips);

@@ -45,6 +45,7 @@ mod dashboard;
 pub mod deflate;
 pub mod deliver;
 pub mod departing;
+pub mod engineio;
 pub mod exchange;
 pub mod expire;
 pub mod exposition;

@@ -70,6 +70,7 @@ impl Server<Builtin> {
             Some(place) => service.numbered(place.index, place.count),
             None => service,
         };
+        let service = service.with_engine(config.engine.config());
         Builder { config, service, has_own_addresses: false }
     }
 }
@@ -127,6 +128,7 @@ impl<S: Service> Builder<S> {
             )));
         }
         let failed = |error: io::Error| Failure(format!("cannot wait for sockets: {error}"));
+        let client = config.engine.read_client()?;
         let mut gate = Gate::new(&config.admission);
         gate.read_token_file().map_err(Failure)?;
         let net = OsNet::new().map_err(failed)?.with_unix_mode(config.admission.unix_mode);
@@ -163,6 +165,7 @@ impl<S: Service> Builder<S> {
         }
         let mut worker = Worker::new(net, self.service, config, connections_max);
         worker.gate = gate;
+        worker.client = client;
         Ok(Server { worker, addresses, tls_addresses, fingerprint, descriptors, connections_max })
     }
 

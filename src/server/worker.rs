@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::admission::Gate;
@@ -57,6 +58,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) gate: Gate,
     /// What was published by HTTP lately, by the ids of those who may say it again.
     pub(super) ids: Ids,
+    /// What is served as the client of Socket.IO.
+    pub(super) client: Option<Rc<[u8]>>,
     /// The other workers of this machine, if there are any.
     pub(super) bus: Option<Box<Bus<N::Socket>>>,
 
@@ -117,6 +120,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             service,
             gate: Gate::new(&config.admission),
             ids: Ids::default(),
+            client: None,
             bus,
             config,
             hub,

@@ -14,7 +14,7 @@ use super::echo::Echo;
 use super::events::{EngineConfig, Io};
 use super::presence::Presence;
 use super::tick::{Ticks, Wanted};
-use super::{Admission, Asked, Await, Ctx, Departure, Kind, Overheard, Request, Service};
+use super::{Admission, Asked, Await, Ctx, Departure, Figure, Kind, Overheard, Request, Service};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::hub::framed;
@@ -102,7 +102,7 @@ impl Builtin {
     /// With names of Socket.IO sessions made from what `draw` returns, instead of the system's random numbers.
     #[must_use]
     pub fn with_names(self, draw: impl FnMut() -> [u8; 15] + 'static) -> Self {
-        Self { io: Io::with_names(draw).with_words(), ..self }
+        Self { io: self.io.named_by(draw), ..self }
     }
 
     /// The service, and the part of the tag that is its own, for a request.
@@ -264,6 +264,15 @@ impl Service for Builtin {
 
     fn sibling_gone(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
         self.chat.sibling_gone(ctx, sibling);
+    }
+
+    #[inline]
+    fn message_max(&self, tag: u8) -> Option<u64> {
+        if tag & 0xf0 == IO { self.io.message_max(tag) } else { None }
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        self.io.figures()
     }
 
     fn channel_topic(&self, channel: &str) -> Option<String> {

@@ -149,7 +149,7 @@ impl<'a> Ctx<'a> {
         self.hub.abroad.is_open()
     }
 
-    /// Tells the same service of every other worker something: [`Service::heard`]. It arrives in order with what is
+    /// Tells the same service of every other worker something: [`heard`](crate::service::Service::heard). It arrives in order with what is
     /// published, or not at all where the link is down.
     pub fn tell_siblings(&mut self, news: &[u8]) {
         self.hub.abroad.write(Letter::News(news));
@@ -194,7 +194,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Counts a subscriber without a connection into the topic called `name`: what is published there is
-    /// [overheard](Service::overheard).
+    /// [overheard](crate::service::Service::overheard).
     pub fn come_absent(&mut self, name: &str) -> TopicId {
         self.hub.topics.come_absent(name)
     }

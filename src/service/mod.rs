@@ -127,6 +127,17 @@ pub trait Service {
         let _ = (ctx, news);
     }
 
+    /// Bytes of a message of peers with this tag at most, where that is not the server's bound.
+    fn message_max(&self, tag: u8) -> Option<u64> {
+        let _ = tag;
+        None
+    }
+
+    /// What the service counts, for `/metrics`: the same names in the same order each time.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
+
     /// The topic that `POST /publish/CHANNEL` speaks to; `None` if there is no such channel.
     fn channel_topic(&self, channel: &str) -> Option<String> {
         Some(channel.to_owned())
@@ -137,6 +148,19 @@ pub trait Service {
     fn topic_channel<'t>(&self, topic: &'t str) -> Option<&'t str> {
         Some(topic)
     }
+}
+
+/// A number of a service, for `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name behind `stentor_`; that of a total ends in `_total`.
+    pub name: &'static str,
+    /// One line about it.
+    pub help: &'static str,
+    /// The number.
+    pub value: u64,
+    /// Whether it only grows.
+    pub is_total: bool,
 }
 
 /// What a peer asks for, decoded.

@@ -42,6 +42,14 @@ pub struct Limits {
     pub fragments_max: u32,
 }
 
+impl Limits {
+    /// The same, or with another bound for messages and so for frames.
+    #[must_use]
+    pub fn with_message_max(self, message_max: Option<u64>) -> Self {
+        message_max.map_or(self, |max| Self { frame_max: max, message_max: max, ..self })
+    }
+}
+
 /// Something that a peer said. Payloads are lent from the window, unmasked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'b> {

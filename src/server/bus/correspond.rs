@@ -93,7 +93,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if !link.is_readable || self.is_congested() {
             return Ok(());
         }
-        let end = link.read(&mut self.net, self.config.ws.message_max)?;
+        let end = link.read(&mut self.net, self.config.publication_max())?;
         let (mut window, mut inbox) = link.take_inbox();
         let mut heard = Ok(());
         while heard.is_ok() {

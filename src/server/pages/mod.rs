@@ -53,6 +53,7 @@ const TABLE: [(&str, Page); 10] = [
     ("/", html(include_bytes!("index.html"))),
     ("/chat", html(include_bytes!("chat.html"))),
     ("/echo", html(include_bytes!("echo.html"))),
+    ("/socketio", html(include_bytes!("socketio.html"))),
     (
         "/assets/style.css",
         Page { content_type: "text/css; charset=utf-8", bytes: include_bytes!("style.css") },
@@ -63,6 +64,7 @@ const TABLE: [(&str, Page); 10] = [
     ("/assets/index.js", script(include_bytes!("index.js"))),
     ("/assets/chat.js", script(include_bytes!("chat.js"))),
     ("/assets/echo.js", script(include_bytes!("echo.js"))),
+    ("/assets/socketio.js", script(include_bytes!("socketio.js"))),
 ];
 
 const fn html(bytes: &'static [u8]) -> Page {

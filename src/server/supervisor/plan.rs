@@ -62,6 +62,8 @@ impl Plan {
     }
 
     pub(super) fn make(config: &Config, count: u32) -> Result<Self, Failure> {
+        // The workers read it again; that it cannot be read is better known before there are any.
+        config.engine.read_client()?;
         let descriptors = Descriptors::raise();
         let room = share::room_of_one(descriptors.soft, count);
         let whole_room = room.saturating_mul(count as usize);

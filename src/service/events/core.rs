@@ -1,7 +1,7 @@
 //! The sessions of a Socket.IO server, their clients and sockets, and what becomes of what they hear.
 //!
 //! A *peer* is one Engine.IO session with the Socket.IO client upon it; a *socket* is its presence in one namespace. The state
-//! machines say what is to be done as a list of [`Action`]s; [`Io::perform`] does it. Handlers are called while nothing is
+//! machines say what is to be done as a list of [`Action`]s; `Io::perform` does it. Handlers are called while nothing is
 //! borrowed but the whole, so that they may do anything.
 //!
 //! Invariants: a peer has one deadline in the wheel; `by_conn` names the connections that a session knows, and no others;
@@ -11,7 +11,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
+use serde_json::{Map, Value};
 use slab::Slab;
 
 use super::clock::Clock;
@@ -90,6 +92,7 @@ pub(super) struct State {
     pub(super) peer: usize,
     pub(super) namespace: usize,
     pub(super) sid: Sid,
+    pub(super) auth: Map<String, Value>,
     pub(super) serial: u32,
     pub(super) timers: u32,
     pub(super) memberships: Vec<Membership>,
@@ -144,10 +147,23 @@ impl Io {
         io
     }
 
+    /// The same with other names, made from what `draw` returns.
+    #[must_use]
+    pub fn named_by(self, draw: impl FnMut() -> [u8; 15] + 'static) -> Self {
+        Self { draw: Box::new(draw), ..self }
+    }
+
     /// With these times and sizes.
     #[must_use]
     pub fn with_config(mut self, config: Config) -> Self {
         self.config = Rc::new(config);
+        self
+    }
+
+    /// Clients must be in a namespace after this time (45 s unless it is said).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, time: Duration) -> Self {
+        self.limits.connect_timeout = super::nanos(time);
         self
     }
 
@@ -275,7 +291,9 @@ impl Io {
         };
         match client.receive(message, &self.limits) {
             Heard::Nothing => {}
-            Heard::Connect { namespace, .. } => self.connect(ctx, key, &namespace),
+            Heard::Connect { namespace, auth } => {
+                self.connect(ctx, key, &namespace, auth.unwrap_or_default())
+            }
             Heard::Refused(frame) => self.send(ctx, key, &[frame]),
             Heard::Event { namespace, event, ack } => {
                 let Some(socket) = self.socket_in(key, &namespace) else { return };

@@ -5,6 +5,8 @@
 
 use std::rc::Rc;
 
+use serde_json::{Map, Value};
+
 use super::core::{Io, State};
 use super::socket::Socket;
 use crate::service::Ctx;
@@ -12,7 +14,7 @@ use crate::socketio::client::INVALID_NAMESPACE;
 
 impl Io {
     /// A client wants into a namespace.
-    pub(super) fn connect(&mut self, ctx: &mut Ctx<'_>, key: usize, name: &str) {
+    pub(super) fn connect(&mut self, ctx: &mut Ctx<'_>, key: usize, name: &str, auth: Map<String, Value>) {
         let sid = self.new_sid();
         let at = self.namespaces.iter().position(|namespace| &*namespace.name == name);
         let Some(client) = self.peers.get_mut(key).and_then(|peer| peer.client.as_mut()) else { return };
@@ -28,6 +30,7 @@ impl Io {
             peer: key,
             namespace,
             sid,
+            auth,
             serial: self.serial,
             timers: 0,
             memberships: Vec::new(),

@@ -1,6 +1,6 @@
 //! Socket.IO as a service: namespaces, rooms, events and acknowledgements, in the words that its users know.
 //!
-//! The protocols are in [`crate::socketio`], pure. Here their sessions meet peers: [`core`](self::core) keeps them and does what
+//! The protocols are in [`crate::socketio`], pure. Here their sessions meet peers: [`core`] keeps them and does what
 //! they ask for, [`rooms`] puts their sockets into topics of the hub, and [`socket`] is what a handler sees.
 //!
 //! ```

@@ -118,24 +118,30 @@ impl Io {
         }
     }
 
-    /// A session has gone over to a WebSocket: its sockets come to stand in their topics, where nothing waits.
+    /// A session has gone over to a WebSocket: its sockets come to stand in their topics, where nothing waits. Where something
+    /// does, they come when they have overheard it.
     pub(super) fn settle(&mut self, ctx: &mut Ctx<'_>, key: usize) {
         let Some(conn) = self.peers.get(key).and_then(|peer| peer.session.direct()) else { return };
         self.peers[key].stands_as = Some(conn);
         for index in self.peers[key].sockets.clone() {
             for at in 0..self.sockets[index].memberships.len() {
-                let Membership { room, topic, absent_since } = self.sockets[index].memberships[at].clone();
-                if absent_since.is_none() || !ctx.is_quiet(topic) {
-                    continue;
+                let membership = &self.sockets[index].memberships[at];
+                if membership.absent_since.is_some() && ctx.is_quiet(membership.topic) {
+                    self.stand(ctx, (index, at), conn);
                 }
-                let (name, dialect) = self.topic_name(self.sockets[index].namespace, &room);
-                // First in, then out: a topic without anybody would be forgotten in between.
-                ctx.of(conn).join_in(&name, dialect);
-                self.forget_absent(topic, index);
-                ctx.leave_absent(topic);
-                self.sockets[index].memberships[at].absent_since = None;
             }
         }
+    }
+
+    /// A socket comes to stand in one of its topics, where it was absent.
+    fn stand(&mut self, ctx: &mut Ctx<'_>, (index, at): (usize, usize), conn: ConnId) {
+        let Membership { room, topic, .. } = self.sockets[index].memberships[at].clone();
+        let (name, dialect) = self.topic_name(self.sockets[index].namespace, &room);
+        // First in, then out: a topic without anybody would be forgotten in between.
+        ctx.of(conn).join_in(&name, dialect);
+        self.forget_absent(topic, index);
+        ctx.leave_absent(topic);
+        self.sockets[index].memberships[at].absent_since = None;
     }
 
     /// Tells the absent what was published.
@@ -156,13 +162,21 @@ impl Io {
                 }
             }
         }
-        let mut upgraded: Vec<usize> = absent
-            .iter()
-            .filter_map(|index| self.sockets.get(*index).map(|state| state.peer))
-            .filter(|key| self.peers.get(*key).is_some_and(|peer| peer.session.direct().is_some()))
-            .collect();
-        upgraded.dedup();
-        upgraded.into_iter().for_each(|key| self.settle(ctx, key));
+        // More that was published here, or in another room, may still have to be overheard in this turn.
+        if ctx.published(news.topic) == news.end() {
+            absent.into_iter().for_each(|index| self.settle_in(ctx, index, news.topic));
+        }
+    }
+
+    /// A socket has overheard all that there was in a topic: if its session has a WebSocket by now, it comes to stand there.
+    fn settle_in(&mut self, ctx: &mut Ctx<'_>, index: usize, topic: TopicId) {
+        let Some(state) = self.sockets.get(index) else { return };
+        let is_absent = |one: &Membership| one.topic == topic && one.absent_since.is_some();
+        let at = state.memberships.iter().position(is_absent);
+        let conn = self.peers.get(state.peer).and_then(|peer| peer.session.direct());
+        if let (Some(at), Some(conn)) = (at, conn) {
+            self.stand(ctx, (index, at), conn);
+        }
     }
 
     fn is_bridged(&self, index: usize, topic: TopicId) -> bool {

@@ -7,9 +7,11 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use super::core::Io;
+use super::core::{Counts, Io};
 use crate::base::tick::Nanos;
-use crate::service::{Admission, Asked, Await, Ctx, Departure, Kind, Overheard, Request, Service, Verb};
+use crate::service::{
+    Admission, Asked, Await, Ctx, Departure, Figure, Kind, Overheard, Request, Service, Verb,
+};
 use crate::socketio::request::Method;
 use crate::socketio::session::Incoming;
 use crate::socketio::{Query, Refusal, Session, Transport, request};
@@ -127,8 +129,11 @@ impl Service for Io {
     fn body(&mut self, ctx: &mut Ctx<'_>, body: &[u8]) {
         self.at(ctx.now());
         let (id, now) = (ctx.id(), ctx.now());
-        let Some(&key) = self.by_conn.get(&id) else { return };
-        let Some(peer) = self.peers.get_mut(key) else { return };
+        let peer = self.by_conn.get(&id).and_then(|key| Some((*key, self.peers.get_mut(*key)?)));
+        let Some((key, peer)) = peer else {
+            let refusal = Refusal::SessionUnknown;
+            return ctx.answer(id, 400, "application/json", refusal.body().into_bytes());
+        };
         let mut actions = Vec::new();
         let mut post = peer.session.post(id, body, now, &mut actions);
         self.perform(ctx, key, actions);
@@ -156,6 +161,30 @@ impl Service for Io {
     fn overheard(&mut self, ctx: &mut Ctx<'_>, news: &Overheard) {
         self.at(ctx.now());
         self.overhear(ctx, news);
+    }
+
+    fn message_max(&self, _: u8) -> Option<u64> {
+        // As long on a WebSocket as in a POST: a client must not notice by which it goes.
+        Some(self.config.max_payload as u64)
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let Counts { opened, polled, upgraded, faults, full, crowded } = self.counts;
+        let total = |name, help, value| Figure { name, help, value, is_total: true };
+        vec![
+            Figure {
+                name: "socketio_sessions",
+                help: "Socket.IO and Engine.IO sessions that are open.",
+                value: self.sessions() as u64,
+                is_total: false,
+            },
+            total("socketio_opened_total", "Sessions that were opened.", opened),
+            total("socketio_polled_total", "Sessions that were opened by polling.", polled),
+            total("socketio_upgraded_total", "Sessions that went over to a WebSocket.", upgraded),
+            total("socketio_faults_total", "Clients that broke the protocol.", faults),
+            total("socketio_full_total", "Sessions ended: too much waited for their next request.", full),
+            total("socketio_crowded_total", "Sessions refused: too many poll.", crowded),
+        ]
     }
 
     fn channel_topic(&self, channel: &str) -> Option<String> {

@@ -5,6 +5,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::core::Io;
 use super::{OnAny, OnEvent, nanos};
 use crate::base::id::ConnId;
@@ -64,6 +66,15 @@ impl<'a, 'c> Socket<'a, 'c> {
     #[must_use]
     pub fn id(&self) -> Sid {
         self.io.sockets[self.index].sid
+    }
+
+    /// What its client said to be let in: the `auth` of npm's client, empty if it said nothing.
+    ///
+    /// # Panics
+    /// Never while a handler of this socket runs.
+    #[must_use]
+    pub fn auth(&self) -> &Map<String, Value> {
+        &self.io.sockets[self.index].auth
     }
 
     /// Has `handler` called for each event called `name`.

@@ -1,1 +1,148 @@
-//! Tests of the service without sockets follow.
+//! The service by itself: a hub, requests and messages made by hand, no socket and no worker.
+//!
+//! What needs a particular order of events within a turn is shown here; the rest in `tests/socketio_http.rs` and
+//! `tests/socketio/`.
+
+use std::borrow::Cow;
+
+use super::Io;
+use crate::base::id::ConnId;
+use crate::base::tick::SECOND;
+use crate::hub::Hub;
+use crate::service::{Asked, Await, Ctx, Kind, Request, Service, Verb};
+
+const NOW: u64 = SECOND;
+const GET: ConnId = ConnId { index: 1, serial: 1 };
+const POST: ConnId = ConnId { index: 2, serial: 2 };
+const SOCKET: ConnId = ConnId { index: 3, serial: 3 };
+
+/// A server whose clients are in the room `room` as soon as they come.
+fn server() -> Io {
+    let mut draws = 0;
+    let mut io = Io::with_names(move || {
+        draws += 1;
+        [draws; 15]
+    });
+    io.on_connection(|socket| {
+        socket.join("room");
+    });
+    io
+}
+
+fn with_request<T>(transport: &str, sid: Option<&str>, then: impl FnOnce(Request<'_>) -> T) -> T {
+    let path = [Cow::Borrowed("socket.io")];
+    let mut params = vec![("EIO".into(), "4".into()), ("transport".into(), transport.into())];
+    params.extend(sid.map(|sid| ("sid".into(), sid.into())));
+    then(Request { path: &path, params: &params, protocols: &[] })
+}
+
+/// Asks by HTTP, as `from`.
+fn ask(io: &mut Io, hub: &mut Hub, from: ConnId, verb: Verb, sid: Option<&str>) -> Await {
+    with_request("polling", sid, |request| {
+        let asked = Asked { verb, request, announced: None, is_binary: false };
+        io.asked(&mut Ctx::new(from, 0, NOW, hub), &asked)
+    })
+}
+
+fn answered(hub: &mut Hub) -> String {
+    let all = std::mem::take(&mut hub.answers);
+    let bodies = all.into_iter().map(|answer| String::from_utf8(answer.body).unwrap());
+    bodies.collect::<Vec<_>>().join(" ")
+}
+
+fn post(io: &mut Io, hub: &mut Hub, sid: &str, body: &str) -> String {
+    assert!(matches!(ask(io, hub, POST, Verb::Post, Some(sid)), Await::Body(_)));
+    io.body(&mut Ctx::new(POST, 0, NOW, hub), body.as_bytes());
+    answered(hub)
+}
+
+fn say(io: &mut Io, hub: &mut Hub, text: &str) {
+    io.message(&mut Ctx::new(SOCKET, 0, NOW, hub), Kind::Text, text.as_bytes());
+}
+
+/// A client that polls and is in its room, and the name of its session.
+fn polling(io: &mut Io, hub: &mut Hub) -> String {
+    ask(io, hub, GET, Verb::Get, None);
+    let sid = answered(hub)[9..29].to_owned();
+    assert_eq!(post(io, hub, &sid, "40"), "ok");
+    ask(io, hub, GET, Verb::Get, Some(&sid));
+    assert!(answered(hub).starts_with("40{"));
+    sid
+}
+
+/// Begins every delivery that there is, and has the service overhear it, as a turn does.
+fn deliver(io: &mut Io, hub: &mut Hub) {
+    while let Some(delivery) = hub.next_delivery() {
+        hub.end(delivery, NOW);
+    }
+    for news in std::mem::take(&mut hub.overheard) {
+        io.overheard(&mut Ctx::new(ConnId::NONE, 0, NOW, hub), &news);
+    }
+}
+
+/// The packets among what was sent to `SOCKET`.
+fn sent(hub: &mut Hub) -> Vec<String> {
+    let (arena, _) = hub.outbox.take();
+    let text = String::from_utf8_lossy(&arena).into_owned();
+    text.split("42[").skip(1).filter_map(|rest| rest.split(']').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_waits_in_two_rooms_at_the_moment_of_an_upgrade_is_heard_once_from_each() {
+    let (mut io, mut hub) = (server(), Hub::default());
+    let sid = polling(&mut io, &mut hub);
+    with_request("websocket", Some(&sid), |request| {
+        io.opened(&mut Ctx::new(SOCKET, 0, NOW, &mut hub), &request);
+    });
+    say(&mut io, &mut hub, "2probe");
+    // Both topics are busy when it takes over, one of them twice.
+    for (topic, text) in [("io/\n", "42[1]"), ("io/\nroom", "42[2]"), ("io/\n", "42[3]")] {
+        let (here, _) = hub.publish_named(topic, Kind::Text, text.as_bytes(), NOW);
+        assert_eq!(here, 1, "it is counted, though it has no connection there");
+    }
+    say(&mut io, &mut hub, "5");
+    let topics = ["io/\n", "io/\nroom"].map(|name| hub.topics.find(name).unwrap());
+    assert!(topics.iter().all(|topic| !hub.topics.contains(*topic, SOCKET)), "it would miss what waits");
+    sent(&mut hub);
+
+    deliver(&mut io, &mut hub);
+    let mut heard = sent(&mut hub);
+    heard.sort();
+    assert_eq!(heard, ["1", "2", "3"]);
+    assert!(topics.iter().all(|topic| hub.topics.contains(*topic, SOCKET)));
+    assert!(topics.iter().all(|topic| hub.topics.subscribers(*topic) == 1), "once, not twice");
+
+    // From now on it stands there, and nothing is overheard.
+    hub.publish_named("io/\nroom", Kind::Text, b"42[4]", NOW);
+    deliver(&mut io, &mut hub);
+    assert_eq!(sent(&mut hub), Vec::<String>::new());
+    io.closed(&mut Ctx::new(SOCKET, 0, NOW, &mut hub), crate::service::Departure::PeerClosed);
+    assert_eq!((io.sessions(), hub.topics.len()), (0, 0));
+}
+
+#[test]
+fn a_body_that_comes_when_its_session_has_ended_is_answered() {
+    let (mut io, mut hub) = (server(), Hub::default());
+    let sid = polling(&mut io, &mut hub);
+    assert!(matches!(ask(&mut io, &mut hub, POST, Verb::Post, Some(&sid)), Await::Body(_)));
+    // A second one at a time: both are refused, the first before its body is there.
+    ask(&mut io, &mut hub, GET, Verb::Post, Some(&sid));
+    assert_eq!(answered(&mut hub).matches("\"code\":3").count(), 2);
+    io.body(&mut Ctx::new(POST, 0, NOW, &mut hub), b"4late");
+    assert!(answered(&mut hub).contains("\"code\":1"), "nobody is left without an answer");
+    assert_eq!(io.sessions(), 0);
+}
+
+#[test]
+fn the_numbers_are_those_of_what_happened() {
+    let (mut io, mut hub) = (server(), Hub::default());
+    let figure = |io: &Io, name: &str| {
+        io.figures().iter().find(|figure| figure.name == name).map(|figure| figure.value)
+    };
+    let sid = polling(&mut io, &mut hub);
+    assert_eq!(figure(&io, "socketio_sessions"), Some(1));
+    assert_eq!(figure(&io, "socketio_polled_total"), Some(1));
+    assert_eq!(post(&mut io, &mut hub, &sid, "4nonsense"), "ok");
+    assert_eq!(figure(&io, "socketio_faults_total"), Some(1));
+    assert_eq!(io.message_max(0), Some(1_000_000));
+}
