@@ -5,7 +5,7 @@
 //!
 //! Invariant: nothing of one client's message stays here for another's.
 
-use super::{LIMITS, Reason};
+use super::{LIMITS, Reason, Speech};
 use stentor::ws::deflate::{Deflater, Inflater};
 use stentor::ws::extension::{Ask, FULL_BITS};
 use stentor::ws::{Kind, encode_masked};
@@ -33,6 +33,10 @@ pub struct Lent {
     pub limit: Option<usize>,
     /// Where `--deflate` was asked for.
     pub compression: Option<Compression>,
+    /// Where `--protocol socketio` was asked for.
+    pub speech: Option<Speech>,
+    /// One packet's worth of bytes.
+    pub packet: Vec<u8>,
 }
 
 /// For all clients whose server agreed on compression.
@@ -63,14 +67,23 @@ impl Compression {
 }
 
 impl Lent {
-    /// Puts a whole frame into `encode`, compressed if that was agreed on and makes it shorter.
-    pub fn encode_message(&mut self, has_deflate: bool, kind: Kind, payload: &[u8], key: [u8; 4]) {
+    /// Puts a whole frame into `encode`, compressed if that was agreed on and makes it shorter. Returns the length of the
+    /// message in it, in bytes: of the payload, or of the packet around it.
+    pub fn encode_message(&mut self, has_deflate: bool, kind: Kind, payload: &[u8], key: [u8; 4]) -> usize {
         self.encode.clear();
+        let payload = match &self.speech {
+            Some(speech) => {
+                speech.wrap(payload, &mut self.packet);
+                &self.packet
+            }
+            None => payload,
+        };
         match &mut self.compression {
             Some(Compression { deflater, .. }) if has_deflate => {
                 deflater.encode_deflated_masked(&mut self.encode, kind, payload, key, false);
             }
             Some(_) | None => encode_masked(&mut self.encode, kind.opcode(), payload, key),
         }
+        payload.len()
     }
 }

@@ -25,7 +25,7 @@ mod slowness;
 mod sockets;
 pub mod tracker;
 
-use crate::client::{Client, Compression, Lent, State};
+use crate::client::{Client, Compression, Lent, Speech, State};
 use crate::plan::Plan;
 use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
@@ -149,6 +149,8 @@ impl<'p> Loop<'p> {
                 rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
                 compression: plan.deflate.then(Compression::default),
                 limit: None,
+                speech: Speech::new(plan),
+                packet: Vec::new(),
             },
             connecting: Connecting::new(plan, &assignment, now_ns()),
             comings: Comings::new(plan, &assignment),
