@@ -76,22 +76,8 @@ pub enum Outcome {
 /// All bars, in the order of the questions.
 pub fn all() -> Vec<Bar> {
     use Against::{FloorBatch, FloorSend, Nothing, Plain, SocketIo, Uws};
-    let kind = |question| match question {
-        Question::Deflate => Kind::Deflate,
-        Question::Socketio => Kind::Socketio,
-        Question::Fanout
-        | Question::Echo
-        | Question::Handshake
-        | Question::Idle
-        | Question::Amid
-        | Question::Flood
-        | Question::Parting
-        | Question::Stalled
-        | Question::Burst
-        | Question::Heartbeats => Kind::Plain,
-    };
-    let bar = |question, clients, size_bytes, width, against, factor| Bar {
-        cell: Cell { question, clients, size_bytes, width, kind: kind(question) },
+    let bar = |question: Question, clients, size_bytes, width, against, factor| Bar {
+        cell: Cell { question, clients, size_bytes, width, kind: question.kind() },
         against,
         factor,
     };

@@ -58,6 +58,24 @@ impl Question {
         matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Burst | Self::Heartbeats)
     }
 
+    /// Whom its bars are about, where there are several kinds.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Deflate => Kind::Deflate,
+            Self::Socketio => Kind::Socketio,
+            Self::Fanout
+            | Self::Echo
+            | Self::Handshake
+            | Self::Idle
+            | Self::Amid
+            | Self::Flood
+            | Self::Parting
+            | Self::Stalled
+            | Self::Burst
+            | Self::Heartbeats => Kind::Plain,
+        }
+    }
+
     /// What a server is started with beside its usual flags.
     pub(crate) fn flags(self) -> &'static [&'static str] {
         match self {

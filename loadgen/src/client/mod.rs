@@ -16,7 +16,7 @@ mod stream;
 mod system;
 mod trust;
 
-pub use lent::{ASK, Compression, Lent};
+pub use lent::{ASK, Lent};
 pub use open::open;
 pub use socketio::Speech;
 pub use stream::Stream;
