@@ -8,13 +8,15 @@
 
 use serde::Serialize;
 
-use crate::experiment::{Cell, Finding, Question};
+use crate::experiment::{Cell, Finding, Kind, Question};
 use crate::table;
 
 /// The contestant that is held against the bars.
 pub const JUDGED: &str = "stentor";
 /// The name under which uWebSockets may take part.
 const UWS: &str = "uws";
+/// npm's `socket.io`.
+pub const SOCKET_IO: &str = "socket.io";
 
 /// What a bar is drawn against.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,8 +30,10 @@ pub enum Against {
         /// Recorded on a two-core machine (kernel 6.18, loopback); absent where that does not carry over.
         of_floor: Option<f64>,
     },
-    /// The same without compression.
+    /// The same without compression, or without Socket.IO.
     Plain,
+    /// npm's `socket.io`.
+    SocketIo,
     /// Nothing: the factor is the bar itself.
     Nothing,
 }
@@ -71,9 +75,9 @@ pub enum Outcome {
 
 /// All bars, in the order of the questions.
 pub fn all() -> Vec<Bar> {
-    use Against::{FloorBatch, FloorSend, Nothing, Plain, Uws};
-    let bar = |question, clients, size_bytes, width, against, factor| Bar {
-        cell: Cell { question, clients, size_bytes, width, deflate: question == Question::Deflate },
+    use Against::{FloorBatch, FloorSend, Nothing, Plain, SocketIo, Uws};
+    let bar = |question: Question, clients, size_bytes, width, against, factor| Bar {
+        cell: Cell { question, clients, size_bytes, width, kind: question.kind() },
         against,
         factor,
     };
@@ -114,6 +118,10 @@ pub fn all() -> Vec<Bar> {
         bar(Question::Stalled, 10_000, 1024, 1024, Nothing, 16.0),
         bar(Question::Burst, 10_000, 1024, 1024, Nothing, 1.1),
         bar(Question::Heartbeats, 18_000, 0, 1, Nothing, 2.0),
+        bar(Question::Socketio, 10_000, 64, 1, Plain, 1.15),
+        bar(Question::Socketio, 1000, 64, 1, Plain, 1.15),
+        bar(Question::Socketio, 10_000, 64, 1, SocketIo, 1.0 / 3.0),
+        bar(Question::Socketio, 1000, 64, 1, SocketIo, 1.0 / 3.0),
     ]
 }
 
@@ -143,9 +151,10 @@ fn verdict(bar: &Bar, findings: &[Finding]) -> Verdict {
             (None, None) => (format!("≤ {factor:.2} × uWebSockets"), None),
         },
         Against::Plain => {
-            let plain = Cell { deflate: false, ..bar.cell };
-            (format!("≤ {factor:.2} × uncompressed"), table::values(findings, &plain, JUDGED).median())
+            let plain = Cell { kind: Kind::Plain, ..bar.cell };
+            (format!("≤ {factor:.2} × plain"), table::values(findings, &plain, JUDGED).median())
         }
+        Against::SocketIo => (format!("≤ {factor:.2} × npm socket.io"), median(SOCKET_IO)),
         Against::Nothing => (format!("≤ {factor}"), Some(1.0)),
     };
     let (most, measured) = (reference.map(|reference| reference * factor), median(JUDGED));
@@ -168,7 +177,7 @@ mod tests {
     #[test]
     fn bars_are_ratios_of_the_run_at_hand() {
         let cell =
-            Cell { question: Question::Fanout, clients: 1000, size_bytes: 64, width: 1, deflate: false };
+            Cell { question: Question::Fanout, clients: 1000, size_bytes: 64, width: 1, kind: Kind::Plain };
         let floor = finding("floor-send", cell, 2.0);
         for (value, outcome) in [(2.19, Outcome::Pass), (2.21, Outcome::Fail)] {
             let verdicts = judge(&[floor.clone(), finding("stentor", cell, value)]);
@@ -181,10 +190,22 @@ mod tests {
     #[test]
     fn a_measured_uws_replaces_the_recorded_one() {
         let cell =
-            Cell { question: Question::Echo, clients: 10, size_bytes: 1 << 20, width: 1, deflate: false };
+            Cell { question: Question::Echo, clients: 10, size_bytes: 1 << 20, width: 1, kind: Kind::Plain };
         let run = [finding("floor-send", cell, 300.0), finding("stentor", cell, 330.0)];
         assert_eq!(judge(&run)[0].outcome, Outcome::Pass);
         let with = [run[0].clone(), run[1].clone(), finding("uws", cell, 400.0)];
         assert_eq!(judge(&with)[0].outcome, Outcome::Fail);
+    }
+
+    #[test]
+    fn socket_io_has_two_bars_and_each_wants_its_rival() {
+        let question = Question::Socketio;
+        let cell = Cell { question, clients: 1000, size_bytes: 64, width: 1, kind: Kind::Socketio };
+        let plain = finding("stentor", Cell { kind: Kind::Plain, ..cell }, 2.0);
+        let outcomes = |findings: &[Finding]| judge(findings).iter().map(|it| it.outcome).collect::<Vec<_>>();
+        let ours = finding("stentor", cell, 2.2);
+        assert_eq!(outcomes(&[plain.clone(), ours.clone()]), [Outcome::Pass, Outcome::NotMeasured]);
+        let fast = finding(SOCKET_IO, cell, 6.5);
+        assert_eq!(outcomes(&[plain, ours, fast]), [Outcome::Pass, Outcome::Fail]);
     }
 }

@@ -3,7 +3,7 @@
 //! These are questions about stentor alone: most of the answers are what it says of itself at `/stats`, or its memory. Each
 //! has a bar that is a number and not a ratio.
 //!
-//! Invariants: a number is taken when what it is about has come to rest, or after [`PATIENCE`] not at all.
+//! Invariants: a number is taken when what it is about has come to rest, or after a minute not at all.
 
 use std::io;
 use std::thread;

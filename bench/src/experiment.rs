@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::bars::JUDGED;
+use crate::bars::{JUDGED, SOCKET_IO};
 use crate::crowd;
 use crate::driver::{self, Failure, Fleet, Sample, Trust};
-pub use crate::question::{Cell, Question};
+pub use crate::question::{Cell, Kind, Question};
 use crate::server::{Contestant, Cores, Running};
 
 /// Cells that share one server process and its connections.
@@ -80,14 +80,17 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         clients,
         cells: cells
             .iter()
-            .map(|&(size_bytes, width)| Cell { question, clients, size_bytes, width, deflate: false })
+            .map(|&(size_bytes, width)| Cell { question, clients, size_bytes, width, kind: Kind::Plain })
             .collect(),
     };
-    let squeezed = |clients: usize| {
-        let mut session = session(clients, &[(1024, 1), (1024, 1)]);
-        session.cells[1].deflate = true;
+    // One kind of subscribers after the other.
+    let beside_plain = |clients: usize, size_bytes: usize, kind: Kind| {
+        let mut session = session(clients, &[(size_bytes, 1), (size_bytes, 1)]);
+        session.cells[1].kind = kind;
         vec![session]
     };
+    let squeezed = |clients: usize| beside_plain(clients, 1024, Kind::Deflate);
+    let spoken = |clients: usize| beside_plain(clients, 64, Kind::Socketio);
     match (question, scale) {
         (Question::Fanout, Scale::Full) => vec![
             session(1000, &SMALL),
@@ -123,6 +126,9 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
         (Question::Deflate, Scale::Full) => squeezed(10_000),
         (Question::Deflate, Scale::Quick) => squeezed(1000),
         (Question::Deflate, Scale::Clients(clients)) => squeezed(clients),
+        (Question::Socketio, Scale::Full) => spoken(10_000),
+        (Question::Socketio, Scale::Quick) => spoken(1000),
+        (Question::Socketio, Scale::Clients(clients)) => spoken(clients),
     }
 }
 
@@ -151,6 +157,8 @@ fn part_of(contestant: &Contestant, session: &Session) -> Session {
     const SINGLE_SENDS_MAX: usize = 16;
     let mut part = session.clone();
     part.cells.retain(|cell| match (contestant.name.as_str(), cell.question) {
+        (SOCKET_IO, question) => question == Question::Socketio && cell.kind == Kind::Socketio,
+        (name, Question::Socketio) => name == JUDGED,
         // Who is compressed and who is not is compared within one server.
         (name, question) if question.is_of_one() => name == JUDGED,
         ("floor-batch", question) => question == Question::Fanout,
@@ -191,6 +199,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Idle => idle(session, contestant.trust, &running, &mut found),
         Question::Amid => amid(plan, session, contestant.trust, &running, &mut found),
         Question::Deflate => deflate(plan, session, &running, &mut found),
+        Question::Socketio => socketio(plan, session, &running, &mut found),
         Question::Flood => flood(plan, &running, &mut found),
         Question::Parting => crowd::parting(&running, session.clients).map(|ms| found.push(Ok((ms, None)))),
         Question::Stalled => crowd::stalled(&running, session.clients, session.cells[0].width)
@@ -267,10 +276,31 @@ fn amid(
 /// One kind of subscribers after the other, in the same process.
 fn deflate(plan: &Plan, session: &Session, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
     for cell in &session.cells {
-        let mut squeeze =
-            driver::Squeeze::connect(running.address(), session.clients, cell.size_bytes, cell.deflate)?;
+        let mut squeeze = driver::Squeeze::connect(
+            running.address(),
+            session.clients,
+            cell.size_bytes,
+            cell.kind == Kind::Deflate,
+        )?;
         squeeze.fanout(plan.duration / 4)?;
         found.push(Ok(per_operation(running, || squeeze.fanout(plan.duration))?));
+    }
+    Ok(())
+}
+
+/// The same with plain peers and such that speak Socket.IO.
+fn socketio(
+    plan: &Plan,
+    session: &Session,
+    running: &Running,
+    found: &mut Vec<Found>,
+) -> Result<(), Failure> {
+    for cell in &session.cells {
+        let is_socketio = cell.kind == Kind::Socketio;
+        let mut relay =
+            driver::Relay::connect(running.address(), session.clients, cell.size_bytes, is_socketio)?;
+        relay.fanout(plan.duration / 4)?;
+        found.push(Ok(per_operation(running, || relay.fanout(plan.duration))?));
     }
     Ok(())
 }

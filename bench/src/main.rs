@@ -47,13 +47,13 @@ enum Task {
 #[derive(Args)]
 struct RunArgs {
     /// Questions to ask.
-    #[arg(long, value_delimiter = ',', default_values_t = ["fanout", "echo", "handshake", "idle", "amid", "deflate", "flood", "parting", "stalled", "burst", "heartbeats"].map(String::from), value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', default_values_t = ["fanout", "echo", "handshake", "idle", "amid", "deflate", "flood", "parting", "stalled", "burst", "heartbeats", "socketio"].map(String::from), value_name = "LIST")]
     only: Vec<String>,
     /// Contestants; `floor-send` and `floor-batch` are what the bars are drawn against.
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "floor-send,floor-batch,stentor,tungstenite,fastwebsockets,ws",
+        default_value = "floor-send,floor-batch,stentor,tungstenite,fastwebsockets,ws,socket.io",
         value_name = "LIST"
     )]
     servers: Vec<String>,
@@ -221,12 +221,13 @@ fn contestant(name: &str, args: &RunArgs) -> io::Result<Contestant> {
             (words(&program, &settings), Trust::Nothing)
         }
         "ws" => {
-            let directory = beside.parent().unwrap_or(beside).join("peers/ws");
-            install_ws(&directory)?;
-            (
-                words(Path::new("node"), &[&directory.join("server.mjs").to_string_lossy(), "0"]),
-                Trust::Nothing,
-            )
+            let files = [include_str!("peers/ws/package.json"), include_str!("peers/ws/server.mjs")];
+            (node_peer(beside, "ws", files)?, Trust::Nothing)
+        }
+        bars::SOCKET_IO => {
+            let files =
+                [include_str!("peers/socketio/package.json"), include_str!("peers/socketio/server.mjs")];
+            (node_peer(beside, "socket.io", files)?, Trust::Nothing)
         }
         floor if floor.starts_with("floor-") => (words(&ourselves, &["serve", floor]), Trust::Contents),
         peer => (words(&ourselves, &["serve", peer]), Trust::Nothing),
@@ -260,18 +261,20 @@ fn words(program: &Path, arguments: &[&str]) -> Vec<String> {
     std::iter::once(program).chain(arguments.iter().map(|&word| word.to_owned())).collect()
 }
 
-/// Lays the peer's two files into the target directory and lets npm fetch the package by name, once.
-fn install_ws(directory: &Path) -> io::Result<()> {
-    let manifest = include_str!("peers/ws/package.json");
-    fs::create_dir_all(directory)?;
-    fs::write(directory.join("server.mjs"), include_str!("peers/ws/server.mjs"))?;
+/// The command that runs a peer of Node. Lays its two files into the target directory and lets npm fetch the package by
+/// name, once.
+fn node_peer(beside: &Path, package: &str, [manifest, script]: [&str; 2]) -> io::Result<Vec<String>> {
+    let directory = beside.parent().unwrap_or(beside).join("peers").join(package);
+    fs::create_dir_all(&directory)?;
+    fs::write(directory.join("server.mjs"), script)?;
+    let command = words(Path::new("node"), &[&directory.join("server.mjs").to_string_lossy(), "0"]);
     let known = fs::read_to_string(directory.join("package.json")).is_ok_and(|known| known == manifest);
-    if known && directory.join("node_modules/ws").exists() {
-        return Ok(());
+    if known && directory.join("node_modules").join(package).exists() {
+        return Ok(command);
     }
     fs::write(directory.join("package.json"), manifest)?;
     let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--silent"]).current_dir(directory);
+    npm.args(["install", "--no-audit", "--no-fund", "--silent"]).current_dir(&directory);
     let status = npm.status().map_err(|error| io::Error::new(error.kind(), format!("npm: {error}")))?;
-    if status.success() { Ok(()) } else { Err(io::Error::other(format!("npm install: {status}"))) }
+    if status.success() { Ok(command) } else { Err(io::Error::other(format!("npm install: {status}"))) }
 }

@@ -32,11 +32,13 @@ pub enum Question {
     Burst,
     /// Processor time for the pings of those who say nothing.
     Heartbeats,
+    /// Processor time per delivery to Socket.IO peers, and to plain ones.
+    Socketio,
 }
 
 impl Question {
     /// All of them, in the order they are asked.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Fanout,
         Self::Echo,
         Self::Handshake,
@@ -48,11 +50,30 @@ impl Question {
         Self::Stalled,
         Self::Burst,
         Self::Heartbeats,
+        Self::Socketio,
     ];
 
     /// Whether it is asked of stentor alone.
     pub(crate) const fn is_of_one(self) -> bool {
         matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Burst | Self::Heartbeats)
+    }
+
+    /// Whom its bars are about, where there are several kinds.
+    pub(crate) const fn kind(self) -> Kind {
+        match self {
+            Self::Deflate => Kind::Deflate,
+            Self::Socketio => Kind::Socketio,
+            Self::Fanout
+            | Self::Echo
+            | Self::Handshake
+            | Self::Idle
+            | Self::Amid
+            | Self::Flood
+            | Self::Parting
+            | Self::Stalled
+            | Self::Burst
+            | Self::Heartbeats => Kind::Plain,
+        }
     }
 
     /// What a server is started with beside its usual flags.
@@ -63,14 +84,14 @@ impl Question {
             Self::Fanout | Self::Echo | Self::Handshake | Self::Idle | Self::Amid | Self::Flood => &[],
             // What the system keeps for a peer is not what is asked for.
             Self::Stalled | Self::Burst => &["--send-buffer", "16ki"],
-            Self::Parting => &[],
+            Self::Parting | Self::Socketio => &[],
         }
     }
 
     /// What a result is counted in.
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Fanout | Self::Deflate => "µs per delivery",
+            Self::Fanout | Self::Deflate | Self::Socketio => "µs per delivery",
             Self::Echo => "µs per message",
             Self::Handshake => "µs per handshake",
             Self::Idle => "bytes per connection",
@@ -98,8 +119,20 @@ pub struct Cell {
     pub size_bytes: usize,
     /// Messages per burst (fan-out), messages in flight per client (echo), else 1.
     pub width: usize,
-    /// Whether the subscribers are sent it compressed.
-    pub deflate: bool,
+    /// Who the subscribers are.
+    pub kind: Kind,
+}
+
+/// What the subscribers of a cell speak, where one server has several kinds of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Messages as they are.
+    Plain,
+    /// permessage-deflate.
+    Deflate,
+    /// Socket.IO.
+    Socketio,
 }
 
 impl fmt::Display for Cell {
@@ -116,13 +149,15 @@ impl fmt::Display for Cell {
             Question::Handshake => write!(f, "{clients} at once"),
             Question::Idle => write!(f, "up to {clients}"),
             Question::Amid => write!(f, "{clients}"),
-            Question::Deflate if self.deflate => write!(f, "{clients} × {size}B compressed"),
+            Question::Deflate if self.kind == Kind::Deflate => write!(f, "{clients} × {size}B compressed"),
             Question::Deflate => write!(f, "{clients} × {size}B plain"),
             Question::Flood => write!(f, "one probe, one flood"),
             Question::Parting => write!(f, "{clients} reset at once"),
             Question::Stalled => write!(f, "{clients} behind {} × {size}B", self.width),
             Question::Burst => write!(f, "{clients}, {} × {size}B", self.width),
             Question::Heartbeats => write!(f, "{clients} every {PING_INTERVAL}"),
+            Question::Socketio if self.kind == Kind::Socketio => write!(f, "{clients} of Socket.IO"),
+            Question::Socketio => write!(f, "{clients} plain"),
         }
     }
 }

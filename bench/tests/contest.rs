@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bench::driver::{Failure, Fleet, Sample, Squeeze, Trust, echo, fanout, handshake};
+use bench::driver::{Failure, Fleet, Relay, Sample, Squeeze, Trust, echo, fanout, handshake};
 use bench::server::{Contestant, Running};
 
 /// No time at all: the driver then does the least that is a measurement.
@@ -72,8 +72,8 @@ fn a_server_that_goes_is_noticed() {
     assert!(matches!(failure, Failure::Closed { .. } | Failure::System(_)), "{failure}");
 }
 
-#[test]
-fn compressed_subscribers_are_sent_what_was_learnt() {
+/// A stentor in this process.
+fn stentor() -> std::net::SocketAddrV4 {
     let (tell, told) = std::sync::mpsc::channel();
     // The thread ends with the test program.
     std::thread::spawn(move || {
@@ -85,11 +85,27 @@ fn compressed_subscribers_are_sent_what_was_learnt() {
         tell.send(server.addresses()[0].to_string()).expect("the test waits");
         server.run()
     });
-    let address = told.recv().expect("it says where it listens").parse().expect("of IPv4");
+    told.recv().expect("it says where it listens").parse().expect("of IPv4")
+}
+
+#[test]
+fn compressed_subscribers_are_sent_what_was_learnt() {
+    let address = stentor();
     for is_compressed in [false, true] {
         let mut squeeze = Squeeze::connect(address, 20, 1024, is_compressed).unwrap();
         assert_eq!(squeeze.fanout(ONCE).unwrap().operations % 20, 0);
     }
     let refused = Squeeze::connect(address, 1, 100, true).map(|_| ());
     assert!(matches!(refused, Err(Failure::Refused(_))), "what is not compressed gets no number");
+}
+
+#[test]
+fn both_kinds_of_peers_hear_the_same_bytes_but_for_the_sender() {
+    let address = stentor();
+    for is_socketio in [false, true] {
+        for size in [64, 1024] {
+            let mut relay = Relay::connect(address, 20, size, is_socketio).unwrap();
+            assert_eq!(relay.fanout(ONCE).unwrap().operations % 19, 0);
+        }
+    }
 }

@@ -175,9 +175,18 @@ pub struct RunArgs {
     /// Offers permessage-deflate, without context takeover; messages sent are compressed where agreed [default: off].
     #[arg(long, env = "LOADGEN_DEFLATE")]
     pub deflate: bool,
-    /// What is spoken inside: raw (socketio is not built yet).
-    #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "raw", value_parser = Protocol::parse)]
+    /// What is spoken inside: raw (or ws: messages as they are), socketio (Engine.IO 4 and Socket.IO 5).
+    #[arg(long, env = "LOADGEN_PROTOCOL", default_value = "raw", value_parser = parse_protocol)]
     pub protocol: Protocol,
+    /// Socket.IO: the namespace that clients enter [default: /].
+    #[arg(long, env = "LOADGEN_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Socket.IO: a room that clients join by the event `join`, which the server must acknowledge [default: none].
+    #[arg(long, env = "LOADGEN_ROOM")]
+    pub room: Option<String>,
+    /// Socket.IO: the event that messages are [default: message].
+    #[arg(long, env = "LOADGEN_EVENT")]
+    pub event: Option<String>,
 
     /// Churn: how long a session lasts, exp:MEAN, uniform:A..B or const:A [default: exp:20m, 5 % leave in a minute].
     #[arg(long, env = "LOADGEN_SESSION", value_parser = Lengths::parse)]
@@ -283,6 +292,11 @@ fn parse_auto(text: &str) -> Result<Auto, String> {
         Ok(count) => Ok(Auto::Count(count)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// `ws` is what others call `raw`.
+fn parse_protocol(text: &str) -> Result<Protocol, String> {
+    Protocol::parse(if text == "ws" { "raw" } else { text })
 }
 
 fn parse_sources(text: &str) -> Result<Sources, String> {

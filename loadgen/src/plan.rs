@@ -16,10 +16,12 @@ use std::path::PathBuf;
 mod decide;
 mod motion;
 mod moving;
+mod socketio;
 mod target;
 mod words;
 
 pub use motion::{Backoff, Leave, Lengths, Motion, SLOW_PHASES};
+pub use socketio::SocketIo;
 pub use target::Target;
 pub use words::{Arrival, Fill, Part, Protocol, Scenario, Size};
 
@@ -88,6 +90,8 @@ pub struct Plan {
     pub fill: Fill,
     /// Text frames.
     pub text: bool,
+    /// Socket.IO is spoken; `None`: messages as they are.
+    pub socketio: Option<SocketIo>,
     /// Warm-up, in nanoseconds.
     pub warmup_ns: u64,
     /// Measured phase, in nanoseconds.
@@ -151,7 +155,8 @@ impl Plan {
     /// The first contradiction, as one sentence that says what would work.
     pub fn new(args: &RunArgs) -> Result<Self, UsageError> {
         decide::refuse_unbuilt(args)?;
-        let targets = args.urls.iter().map(|url| Target::parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let mut targets = args.urls.iter().map(|url| Target::parse(url)).collect::<Result<Vec<_>, _>>()?;
+        let socketio = socketio::decide(args, &mut targets)?;
         let embedded = targets.is_empty();
         decide::check_trust(args, &targets)?;
         decide::check_server(args, embedded)?;
@@ -177,7 +182,8 @@ impl Plan {
             publishers,
             size: args.size,
             fill: args.fill,
-            text: args.text,
+            text: args.text || socketio.is_some(),
+            socketio,
             warmup_ns: args.warmup,
             duration_ns: args.duration,
             drain_ns: args.drain,
@@ -228,6 +234,22 @@ impl Plan {
         self.model != Model::Silent
     }
 
+    /// The target on a server of our own.
+    pub fn own_target(&self, address: std::net::SocketAddr) -> Target {
+        if self.socketio.is_none() {
+            return Target::at(address, self.scenario.default_path());
+        }
+        let mut target = Target::at(address, "/");
+        target.speak_engine_io(socketio::default_path(self.scenario));
+        target
+    }
+
+    /// The longest message that clients send, in bytes.
+    pub fn message_max(&self) -> u64 {
+        let envelope = crate::client::Speech::new(self).map_or(0, |speech| speech.envelope_bytes());
+        self.size.max() + envelope as u64
+    }
+
     /// Messages that the schedule wants in warm-up and measured phase, about; 0 in the closed model.
     pub fn messages_planned(&self) -> u64 {
         match self.model {
@@ -248,6 +270,7 @@ impl Plan {
             Model::Closed { inflight, think_ns } => (true, u64::from(inflight), think_ns),
             Model::Silent | Model::Open { .. } => (false, 0, 0),
         };
+        let spoken = self.socketio.as_ref().filter(|socketio| !socketio.is_bare);
         let moves = self.motion.to_report(self.backoff);
         report::Plan {
             scenario: self.scenario.to_string(),
@@ -276,7 +299,10 @@ impl Plan {
             headers: self.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
             subprotocols: self.subprotocols.clone(),
             origin: self.origin.clone(),
-            protocol: Protocol::Raw.to_string(),
+            protocol: if self.socketio.is_some() { Protocol::SocketIo } else { Protocol::Raw }.to_string(),
+            namespace: spoken.map(|spoken| spoken.namespace.clone()),
+            room: spoken.and_then(|spoken| spoken.room.clone()),
+            event: spoken.map(|spoken| spoken.event.clone()),
             deflate: self.deflate,
             tls_insecure: self.tls_insecure,
             cacert: self.cacert.as_ref().map(|path| path.display().to_string()),
@@ -361,6 +387,15 @@ mod tests {
             ("-s slow --slow-rate 1gi", "--slow-rate"),
             ("-s slow -d 7s", "8s would work"),
             ("--backoff exp:1s", "exp:100ms..10s"),
+            ("--room x", "belongs to --protocol socketio"),
+            ("--protocol ws --event x", "belongs to --protocol socketio"),
+            ("--protocol socketio -s churn", "not for `churn`"),
+            ("--protocol socketio --size 40", "47"),
+            ("--protocol socketio --fill zero", "NUL"),
+            ("--protocol socketio --namespace x", "must begin with /"),
+            ("--protocol socketio --event disconnect", "keeps for itself"),
+            ("--protocol socketio -s echo --room x", "bare Engine.IO"),
+            ("--protocol socketio -s echo ws://h/engine.io/ ws://h/socket.io/", "measure them apart"),
             ("--threshold nonsense", "nonsense"),
             ("--threshold abort:lost==0", "only when the run is over"),
             ("--json - --csv -", "one output"),
@@ -373,11 +408,31 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let cases = [("-s chat", "chat"), ("--protocol socketio", "socketio")];
-        for (line, name) in cases {
-            let error = plan(line).expect_err(line);
-            assert!(error.contains(name) && error.contains("not built yet"), "`{line}` gave `{error}`");
+        let error = plan("-s chat").expect_err("there are no chat rooms");
+        assert!(error.contains("chat") && error.contains("not built yet"), "{error}");
+    }
+
+    #[test]
+    fn socket_io_has_its_paths_and_its_names() {
+        for (line, path, is_bare) in [
+            ("ws://h", "/socket.io/?EIO=4&transport=websocket", false),
+            ("ws://h/", "/socket.io/?EIO=4&transport=websocket", false),
+            ("ws://h?token=x", "/socket.io/?token=x&EIO=4&transport=websocket", false),
+            ("ws://h/own/?token=x", "/own/?token=x&EIO=4&transport=websocket", false),
+            ("ws://h/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=websocket", false),
+            ("-s echo ws://h", "/engine.io/?EIO=4&transport=websocket", true),
+            ("-s echo ws://h/socket.io/", "/socket.io/?EIO=4&transport=websocket", false),
+        ] {
+            let plan = plan(&format!("--protocol socketio {line}")).expect(line);
+            assert_eq!((plan.targets[0].path.as_str(), plan.text), (path, true), "{line}");
+            let spoken = plan.socketio.expect("asked for");
+            assert_eq!((spoken.namespace.as_str(), spoken.event.as_str()), ("/", "message"));
+            assert_eq!(spoken.is_bare, is_bare, "{line}");
         }
+        let plan = plan("--protocol socketio").expect("a complete experiment");
+        let target = plan.own_target("127.0.0.1:9".parse().expect("an address"));
+        assert_eq!(target.path, "/socket.io/?EIO=4&transport=websocket");
+        assert_eq!(plan.message_max(), 128 + r#"42["message",""]"#.len() as u64);
     }
 
     #[test]

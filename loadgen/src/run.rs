@@ -12,7 +12,7 @@ mod watch;
 
 use crate::cli::RunArgs;
 use crate::live::Live;
-use crate::plan::{Plan, Target};
+use crate::plan::Plan;
 use crate::preflight::{self, Facts, Request, ServerSide};
 use crate::report::{Report, Verdict, outputs, text, verdict};
 use crate::threshold::{Threshold, check_all};
@@ -105,7 +105,7 @@ fn prepare(args: &RunArgs) -> Result<Plan, Failure> {
         outputs::check_path(path).map_err(Failure::CouldNotRun)?;
     }
     if plan.embedded {
-        plan.targets = vec![Target::at(own_address()?, plan.scenario.default_path())];
+        plan.targets = vec![plan.own_target(own_address()?)];
     }
     let mut addresses = Vec::new();
     for target in &mut plan.targets {
@@ -263,7 +263,7 @@ fn start_server(plan: &mut Plan, live: &Live) -> Result<Option<crate::embedded::
     live.say("starting a stentor");
     let address = plan.targets[0].address.expect("prepare resolved it");
     let server =
-        crate::embedded::OwnServer::start(address, plan.size.max(), plan.deflate, plan.server_workers)
+        crate::embedded::OwnServer::start(address, plan.message_max(), plan.deflate, plan.server_workers)
             .map_err(Failure::CouldNotRun)?;
     plan.server_pid = Some(server.pid());
     Ok(Some(server))

@@ -160,7 +160,7 @@ fn what_cannot_be_is_2_and_what_is_not_built_is_named() {
         ("--closed -r 5", "--closed has no rate"),
         ("-s chat", "chat"),
         ("sweep --anything", "sweep"),
-        ("--protocol socketio", "socketio"),
+        ("--protocol socketio -s churn", "socketio"),
         ("wss://a..b/", "certificate"),
         ("--nonsense", "--nonsense"),
         ("--threshold abort:lost==0", "known only when the run is over"),

@@ -25,7 +25,7 @@ const PREFLIGHT_MAX_AGE: &str = "600";
 
 impl<N: Net, S: Service> Worker<N, S> {
     /// Has the service answer, if the path is its own, or gives the client of Socket.IO.
-    pub(super) fn hand_over(&mut self, id: ConnId, request: &Request<'_, '_>) -> Option<Reaction> {
+    pub(super) fn hand_to_service(&mut self, id: ConnId, request: &Request<'_, '_>) -> Option<Reaction> {
         if let Some(reaction) = self.give_client(id, request) {
             return Some(reaction);
         }

@@ -139,7 +139,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if request.wants_upgrade() {
             return self.upgrade(id, request);
         }
-        if let Some(reaction) = self.hand_over(id, request) {
+        if let Some(reaction) = self.hand_to_service(id, request) {
             return reaction;
         }
         let answer = route(request, &self.service, self.config.ws.message_max);

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Failure, Fleet, fanout, fleet, frames};
+use super::{Failure, Fleet, fanout, fleet, frames, upgrade};
 
 /// Pause between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ impl Probe {
     pub fn connect(server: SocketAddrV4) -> Result<Self, Failure> {
         const SOURCE: usize = 199; // of its own, away from the fleet's
         let mut stream = fleet::open(server, SOURCE, &frames::request("/echo"))?;
-        fleet::await_upgrade(&mut stream)?;
+        upgrade::await_upgrade(&mut stream)?;
         stream.set_nonblocking(true)?;
         let answer = frames::from_server(PROBE_BYTES);
         let question = frames::from_client(PROBE_BYTES);

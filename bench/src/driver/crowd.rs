@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use super::{Failure, Fleet, fleet, frames};
+use super::{Failure, Fleet, fleet, frames, upgrade};
 
 /// Publishes `count` messages of `size` bytes to all who are on `/broadcast`.
 ///
@@ -15,7 +15,7 @@ use super::{Failure, Fleet, fleet, frames};
 pub fn publish(server: SocketAddrV4, size: usize, count: usize) -> Result<(), Failure> {
     const SOURCE: usize = 197; // of its own
     let mut stream = fleet::open(server, SOURCE, &frames::request("/broadcast?self=0"))?;
-    fleet::await_upgrade(&mut stream)?;
+    upgrade::await_upgrade(&mut stream)?;
     let message = frames::from_client(size);
     for _ in 0..count {
         stream.write_all(&message)?;

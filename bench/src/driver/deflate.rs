@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flate2::{Decompress, FlushDecompress};
 
-use super::{Failure, Fleet, Sample, Trust, fanout, fleet, frames};
+use super::{Failure, Fleet, Sample, Trust, fanout, fleet, frames, upgrade};
 
 /// Connections of one kind, and the message as they send it and hear it.
 pub struct Squeeze {
@@ -55,7 +55,7 @@ impl Squeeze {
 fn learn(server: SocketAddrV4, ours: &[u8], message: &[u8]) -> Result<Vec<u8>, Failure> {
     const COMPRESSED: u8 = 0xc2;
     let mut stream = fleet::open(server, 0, &frames::request_deflated("/broadcast/learn"))?;
-    fleet::await_upgrade(&mut stream)?;
+    upgrade::await_upgrade(&mut stream)?;
     stream.write_all(ours)?;
     let mut frame = vec![0; 4];
     stream.read_exact(&mut frame)?;

@@ -6,7 +6,7 @@
 //! Invariants: what a client has received and still has to send are two numbers, since all frames of a sample
 //! are alike; `missing` is the sum over all clients and zero exactly when everything due has come.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::{Failure, PATIENCE, frames};
+use super::{Failure, PATIENCE, frames, upgrade};
 
 /// Connections that are begun before the first of them is waited for; well below every backlog.
 const LOT: usize = 128;
@@ -57,6 +57,9 @@ pub struct Fleet {
     missing: u64,
 }
 
+/// Waits until a client is one of them.
+type Enter = fn(&mut TcpStream) -> Result<(), Failure>;
+
 struct Client {
     socket: OwnedFd,
     /// Bytes received in this sample.
@@ -85,7 +88,22 @@ impl Fleet {
         trust: Trust,
     ) -> Result<Self, Failure> {
         let mut fleet = Self::empty(trust)?;
-        fleet.grow_with(server, request, count)?;
+        fleet.grow_with(server, request, count, upgrade::await_upgrade)?;
+        Ok(fleet)
+    }
+
+    /// The same with more to be said by each before it is one of them: `enter` reads the upgrade, too.
+    ///
+    /// # Errors
+    /// As [`Fleet::connect`], and those of `enter`.
+    pub(super) fn connect_by(
+        server: SocketAddrV4,
+        request: &[u8],
+        count: usize,
+        enter: Enter,
+    ) -> Result<Self, Failure> {
+        let mut fleet = Self::empty(Trust::Nothing)?;
+        fleet.grow_with(server, request, count, enter)?;
         Ok(fleet)
     }
 
@@ -122,10 +140,16 @@ impl Fleet {
     /// # Errors
     /// As [`Fleet::connect`].
     pub fn grow(&mut self, server: SocketAddrV4, path: &str, count: usize) -> Result<(), Failure> {
-        self.grow_with(server, &frames::request(path), count)
+        self.grow_with(server, &frames::request(path), count, upgrade::await_upgrade)
     }
 
-    fn grow_with(&mut self, server: SocketAddrV4, request: &[u8], count: usize) -> Result<(), Failure> {
+    fn grow_with(
+        &mut self,
+        server: SocketAddrV4,
+        request: &[u8],
+        count: usize,
+        enter: Enter,
+    ) -> Result<(), Failure> {
         let end = self.clients.len() + count;
         while self.clients.len() < end {
             let begun = self.clients.len();
@@ -133,7 +157,7 @@ impl Fleet {
                 .map(|index| connect(server, index / PER_SOURCE, request, self.is_narrow))
                 .collect::<io::Result<_>>()?;
             for mut stream in lot {
-                await_upgrade(&mut stream)?;
+                enter(&mut stream)?;
                 stream.set_nonblocking(true)?;
                 let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
                 let index = EventData::new_u64(self.clients.len() as u64);
@@ -347,24 +371,4 @@ fn connect(server: SocketAddrV4, source: usize, request: &[u8], is_narrow: bool)
     let mut stream = TcpStream::from(socket);
     stream.write_all(request)?;
     Ok(stream)
-}
-
-/// Reads up to the end of the response's head, and not a byte more.
-pub(super) fn await_upgrade(stream: &mut TcpStream) -> Result<(), Failure> {
-    const HEAD_MAX: usize = 4096;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut head = [0; HEAD_MAX];
-    let mut filled = 0;
-    while !head[..filled].ends_with(b"\r\n\r\n") {
-        // Nothing is published before all are connected, so nothing follows the head.
-        match stream.read(&mut head[filled..])? {
-            0 => return Err(Failure::Refused("closed before the answer was whole".into())),
-            count => filled += count,
-        }
-    }
-    let text = String::from_utf8_lossy(&head[..filled]);
-    if text.starts_with("HTTP/1.1 101 ") && text.contains(frames::ACCEPT) {
-        return Ok(());
-    }
-    Err(Failure::Refused(text.lines().next().unwrap_or_default().to_owned()))
 }

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use super::{Failure, Probe, fleet, frames};
+use super::{Failure, Probe, fleet, frames, upgrade};
 
 /// Pongs in one write: 60 KiB, little enough for the probe not to wait for us.
 const PONGS: usize = 10 * 1024;
@@ -30,7 +30,7 @@ impl Flooder {
     pub fn connect(server: SocketAddrV4) -> Result<Self, Failure> {
         const SOURCE: usize = 198; // of its own, away from the fleet's and the probe's
         let mut stream = fleet::open(server, SOURCE, &frames::request("/echo"))?;
-        fleet::await_upgrade(&mut stream)?;
+        upgrade::await_upgrade(&mut stream)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, bytes: frames::PONG.repeat(PONGS), gone: 0 })
     }

@@ -18,6 +18,7 @@ Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\
 /// Not zero: unmasking must be done and not skipped.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const BINARY_FIN: u8 = 0x82;
+const TEXT_FIN: u8 = 0x81;
 const MASKED: u8 = 0x80;
 
 /// A ping as a server sends it, without payload (RFC 6455 §5.5.2).
@@ -70,6 +71,21 @@ pub fn plain(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A masked text frame with this payload.
+pub fn masked_text(payload: &[u8]) -> Vec<u8> {
+    as_text(masked(payload))
+}
+
+/// A text frame with this payload that is not masked.
+pub fn plain_text(payload: &[u8]) -> Vec<u8> {
+    as_text(plain(payload))
+}
+
+fn as_text(mut frame: Vec<u8>) -> Vec<u8> {
+    frame[0] = TEXT_FIN;
+    frame
+}
+
 /// JSON of `size` bytes, as a market feed has it: it shrinks to about a third.
 pub fn json(size: usize) -> Vec<u8> {
     let trade = |n: u32| {
@@ -86,12 +102,23 @@ pub fn json(size: usize) -> Vec<u8> {
 
 /// Length of the client frame that `bytes` begin with; `None` if the header is not whole.
 pub fn client_frame_bytes(bytes: &[u8]) -> Option<u32> {
-    let (header, payload) = match *bytes.get(1)? & !MASKED {
+    let (header, payload) = lengths(bytes)?;
+    u32::try_from(payload + header + MASK.len() as u64).ok()
+}
+
+/// Lengths of header and payload of the server's frame that `bytes` begin with; `None` if the header is not whole.
+pub fn server_frame(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (header, payload) = lengths(bytes)?;
+    usize::try_from(header).ok().zip(usize::try_from(payload).ok())
+}
+
+/// Of the header up to the mask, and of the payload.
+fn lengths(bytes: &[u8]) -> Option<(u64, u64)> {
+    Some(match *bytes.get(1)? & !MASKED {
         126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
         127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
         short => (2, u64::from(short)),
-    };
-    u32::try_from(payload + header + MASK.len() as u64).ok()
+    })
 }
 
 fn payload(size: usize) -> Vec<u8> {

@@ -6,7 +6,7 @@
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use super::{Failure, Sample, fleet, frames};
+use super::{Failure, Sample, fleet, frames, upgrade};
 
 /// Connections that are under way at once.
 pub const HANDSHAKES_AT_ONCE: usize = 64;
@@ -26,7 +26,7 @@ pub fn handshake(server: SocketAddrV4, path: &str, duration: Duration) -> Result
             lot.push(fleet::open(server, source % SOURCES, &request)?);
         }
         for mut stream in lot.drain(..) {
-            fleet::await_upgrade(&mut stream)?;
+            upgrade::await_upgrade(&mut stream)?;
             operations += 1;
         }
     }

@@ -20,6 +20,8 @@ mod fleet;
 mod flood;
 pub mod frames;
 mod handshake;
+mod socketio;
+mod upgrade;
 
 pub use amid::{Probe, amid};
 pub use crowd::{answer_pings, publish};
@@ -29,6 +31,7 @@ pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};
 pub use flood::{Flooder, flood};
 pub use handshake::{HANDSHAKES_AT_ONCE, handshake};
+pub use socketio::Relay;
 
 /// How long nothing at all may come before we call the rest lost.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

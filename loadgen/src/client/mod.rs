@@ -8,23 +8,27 @@
 //! shorter than the buffer has drained the socket, so there is no second read for `EAGAIN`.
 
 mod ending;
+mod hearing;
 mod lent;
 mod open;
+mod socketio;
 mod stream;
 mod system;
 mod trust;
 
-pub use lent::{ASK, Compression, Lent};
+pub use lent::{ASK, Lent};
 pub use open::open;
+pub use socketio::Speech;
 pub use stream::Stream;
 pub use system::reason;
 pub use trust::trust;
 
+use socketio::Stage;
 use std::io::ErrorKind;
 use stentor::http::{self, HeadScan, Storage};
 use stentor::ws::extension::Agreed;
 use stentor::ws::handshake::{ClientHandshake, ClientRequest};
-use stentor::ws::{CloseCode, Cursor, Decoder, Event, Limits, Opcode, Role, encode_masked, frame_len};
+use stentor::ws::{Cursor, Decoder, Limits, Role};
 use system::Unwritten;
 
 /// Bound of a client's own state, in bytes. With 16 bytes of completeness tracking and 4 of sequence it stays below
@@ -47,6 +51,8 @@ pub enum State {
     Connecting,
     /// The request is sent, the answer is not complete.
     Handshaking,
+    /// Upgraded, and by `--protocol socketio` not yet where messages are heard.
+    Entering,
     /// Frames flow.
     Open,
     /// Our close frame is sent; the server's end of the connection is awaited.
@@ -64,6 +70,8 @@ pub struct Client {
     /// The socket, unless it is new or gone.
     stream: Option<Stream>,
     state: State,
+    /// How far it has come with Socket.IO.
+    stage: Stage,
     /// What was agreed on with `--deflate`.
     deflate: Option<Agreed>,
     decoder: Decoder,
@@ -112,6 +120,7 @@ impl Default for Client {
         Self {
             stream: None,
             state: State::New,
+            stage: Stage::default(),
             deflate: None,
             decoder: Decoder::new(Role::Client),
             partial: None,
@@ -194,23 +203,28 @@ impl Client {
                 Err(error) => return self.gone(reason(&error)),
             };
             let now_ns = clock();
-            let outcome = match self.state {
+            let before = self.state;
+            let outcome = match before {
                 State::New | State::Connecting | State::Handshaking => {
                     let (handshake, request) = asked();
-                    self.take_head(lent, got, &handshake, &request).and_then(|opened| {
-                        if opened {
-                            progress = Progress::Opened;
+                    self.take_head(lent, got, &handshake, &request).and_then(|upgraded| {
+                        if upgraded {
                             // Frames may have come with the head: they are in `partial` now.
                             return self.take_frames(lent, 0, now_ns, &mut message);
                         }
                         Ok(())
                     })
                 }
-                State::Open | State::Closing => self.take_frames(lent, got, now_ns, &mut message),
+                State::Entering | State::Open | State::Closing => {
+                    self.take_frames(lent, got, now_ns, &mut message)
+                }
                 State::Gone => Ok(()),
             };
             if let Err(why) = outcome {
                 return self.gone(why);
+            }
+            if before != State::Open && self.state == State::Open {
+                progress = Progress::Opened;
             }
             if lent.limit.is_some() || got < lent.receive.len() && !to_end {
                 return progress;
@@ -246,7 +260,7 @@ impl Client {
         if partial.bytes.is_empty() {
             self.partial = None;
         }
-        self.state = State::Open;
+        self.state = if lent.speech.is_some() { State::Entering } else { State::Open };
         Ok(true)
     }
 
@@ -287,46 +301,6 @@ impl Client {
         };
         lent.receive = receive;
         outcome
-    }
-
-    /// Every event in a window.
-    fn decode(
-        &mut self,
-        window: &mut [u8],
-        cursor: &mut Cursor,
-        lent: &mut Lent,
-        now_ns: u64,
-        message: &mut impl FnMut(Heard<'_>),
-    ) -> Result<(), Reason> {
-        loop {
-            match self.decoder.decode(window, cursor, &LIMITS) {
-                Ok(None) => return Ok(()),
-                Ok(Some(Event::Message { payload, .. })) => {
-                    message(Heard { payload, wire_bytes: frame_len(payload.len()), now_ns });
-                }
-                Ok(Some(Event::Compressed { kind, payload })) => {
-                    let wire_bytes = frame_len(payload.len());
-                    let compression = lent.compression.get_or_insert_default();
-                    message(Heard { payload: compression.inflate(kind, payload)?, wire_bytes, now_ns });
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    lent.encode.clear();
-                    let key = lent.rng.u32(..).to_ne_bytes();
-                    encode_masked(&mut lent.encode, Opcode::Pong, payload, key);
-                    self.write(&lent.encode)?;
-                }
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close(body))) => {
-                    let code = body.map_or(CloseCode::NO_STATUS, |(code, _)| code);
-                    self.farewell(if code.may_be_sent() { code } else { CloseCode::NORMAL }, lent);
-                    if self.state == State::Open {
-                        return Err(Reason::from(format!("the server closed with {}", code.get())));
-                    }
-                    return Ok(());
-                }
-                Err(violation) => return Err(Reason::from(format!("bad frame: {violation}"))),
-            }
-        }
     }
 
     /// Writes one frame, or as much as the socket takes; the rest waits. Frames keep their order.

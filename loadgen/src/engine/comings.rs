@@ -205,8 +205,9 @@ impl Loop<'_> {
         while let Some((deadline_ns, local)) = take_over(&mut self.comings.under_way, now_ns) {
             let client = &self.clients[local as usize];
             let is_this = client.started_ns + self.comings.timeout_ns == deadline_ns;
-            if is_this && matches!(client.state(), State::Connecting | State::Handshaking) {
-                self.lose(local as usize, "timed out");
+            if is_this && matches!(client.state(), State::Connecting | State::Handshaking | State::Entering) {
+                let why = client.overdue();
+                self.lose(local as usize, why);
             }
         }
     }
@@ -276,7 +277,7 @@ impl Loop<'_> {
     pub(super) fn parted(&mut self, local: usize, before: State, why: &str) {
         let is_over = matches!(self.phase, Phase::Closing { .. });
         match before {
-            State::New | State::Connecting | State::Handshaking => {
+            State::New | State::Connecting | State::Handshaking | State::Entering => {
                 self.comings.pending = self.comings.pending.saturating_sub(1);
                 if is_over {
                     return;

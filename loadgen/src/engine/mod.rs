@@ -25,7 +25,7 @@ mod slowness;
 mod sockets;
 pub mod tracker;
 
-use crate::client::{Client, Compression, Lent, State};
+use crate::client::{Client, Lent, State};
 use crate::plan::Plan;
 use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
@@ -50,8 +50,6 @@ const ALARM: Token = Token(usize::MAX);
 pub const WAKER: Token = Token(usize::MAX - 1);
 /// Events taken from the kernel at once: 12 KiB each way, a turn of a millisecond or two.
 const EVENTS_MAX: usize = 1_024;
-/// One receive buffer per loop; 64 KiB would cost twice the CPU on large messages.
-const RECEIVE_BYTES: usize = 256 << 10;
 /// How often a draining loop says where it stands.
 const DRAIN_REPORT_NS: u64 = 50_000_000;
 /// How long the servers may take to answer our close frames.
@@ -133,7 +131,6 @@ impl<'p> Loop<'p> {
         report: Box<dyn FnMut(Event) + Send>,
     ) -> io::Result<Self> {
         let alarm = Alarm::new(poll.registry(), ALARM)?;
-        let encode_bytes = (plan.size.max() as usize + 64).min(1 << 20);
         let mut new = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -142,14 +139,7 @@ impl<'p> Loop<'p> {
             report,
             phase: Phase::Connecting,
             clients: Vec::new(),
-            lent: Lent {
-                receive: vec![0; RECEIVE_BYTES],
-                records: Vec::new(),
-                encode: Vec::with_capacity(encode_bytes),
-                rng: fastrand::Rng::with_seed(plan.seed ^ u64::from(assignment.index)),
-                compression: plan.deflate.then(Compression::default),
-                limit: None,
-            },
+            lent: Lent::new(plan, u64::from(assignment.index)),
             connecting: Connecting::new(plan, &assignment, now_ns()),
             comings: Comings::new(plan, &assignment),
             slowness: Slowness::default(),

@@ -73,9 +73,8 @@ impl Loop<'_> {
     fn send(&mut self, message: Message, now_ns: u64) {
         let (marker, payload, key) = self.publishing.encode(message, now_ns);
         let kind = if self.plan.text { Kind::Text } else { Kind::Binary };
-        let payload_bytes = payload.len() as u64;
         let client = &mut self.clients[message.local as usize];
-        self.lent.encode_message(client.deflate().is_some(), kind, payload, key);
+        let payload_bytes = self.lent.encode_message(client.deflate().is_some(), kind, payload, key) as u64;
         let wire_bytes = self.lent.encode.len() as u64;
         let outcome = client.write(&self.lent.encode);
         self.sent(&marker, payload_bytes, wire_bytes, now_ns);

@@ -138,7 +138,7 @@ impl Loop<'_> {
             return self.parted(local, before, why);
         }
         match before {
-            State::New | State::Connecting | State::Handshaking => {
+            State::New | State::Connecting | State::Handshaking | State::Entering => {
                 self.connecting.settle();
                 if !matches!(self.phase, Phase::Closing { .. }) {
                     self.measure.counts.failed += 1;
@@ -196,12 +196,13 @@ impl Loop<'_> {
     pub(super) fn expire(&mut self, now_ns: u64) {
         let until_gone = self.plan.scenario == Scenario::Connect;
         let is_done = |state| match state {
-            State::New | State::Connecting | State::Handshaking => false,
+            State::New | State::Connecting | State::Handshaking | State::Entering => false,
             State::Open | State::Closing => !until_gone,
             State::Gone => true,
         };
         while let Some(local) = self.connecting.expired(&self.clients, now_ns, is_done) {
-            self.lose(local as usize, "timed out");
+            let why = self.clients[local as usize].overdue();
+            self.lose(local as usize, why);
         }
     }
 }

@@ -41,9 +41,6 @@ pub(super) fn refuse_unbuilt(args: &RunArgs) -> Result<(), UsageError> {
             args.scenario
         )));
     }
-    if args.protocol != Protocol::Raw {
-        return Err(usage("--protocol socketio is not built yet; built is raw"));
-    }
     Ok(())
 }
 
@@ -145,7 +142,8 @@ pub(super) fn check_payload(args: &RunArgs, model: Model) -> Result<(), UsageErr
     if model == Model::Silent {
         return Ok(());
     }
-    let (min, what) = match (args.fill, args.text) {
+    let is_text = args.text || args.protocol == Protocol::SocketIo;
+    let (min, what) = match (args.fill, is_text) {
         (Fill::Json, _) => (MARKER_TEXT_BYTES + JSON_FRAME_BYTES, "a marker in JSON"),
         (_, true) => (MARKER_TEXT_BYTES, "a marker in text"),
         (_, false) => (MARKER_BYTES, "a marker"),
@@ -156,9 +154,9 @@ pub(super) fn check_payload(args: &RunArgs, model: Model) -> Result<(), UsageErr
     if args.size.max() > SIZE_MAX {
         return Err(UsageError(format!("--size {} is too large: at most {SIZE_MAX} bytes", args.size)));
     }
-    if args.text && args.fill == Fill::Zero {
+    if is_text && args.fill == Fill::Zero {
         return Err(usage(
-            "--text with --fill zero would send NUL characters; --fill text or random would work",
+            "text frames with --fill zero would send NUL characters; --fill text or random would work",
         ));
     }
     Ok(())

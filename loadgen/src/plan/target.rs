@@ -87,6 +87,18 @@ impl Target {
         }
     }
 
+    /// Completes what Engine.IO wants to be asked: a path, if the URL has none, and the protocol's version and transport in
+    /// the query, unless they are there.
+    pub fn speak_engine_io(&mut self, default_path: &str) {
+        if self.path == "/" || self.path.starts_with("/?") {
+            self.path.replace_range(..1, default_path);
+        }
+        if !self.path.contains("EIO=") {
+            let sign = if self.path.contains('?') { '&' } else { '?' };
+            self.path = format!("{}{sign}EIO=4&transport=websocket", self.path);
+        }
+    }
+
     /// Looks the host up, preferring IPv4, since source addresses and ports are counted there.
     ///
     /// # Errors

@@ -63,6 +63,12 @@ pub struct Plan {
     pub origin: Option<String>,
     /// `raw` or `socketio`.
     pub protocol: String,
+    /// Socket.IO: the namespace entered; absent where it is not spoken, as the next two.
+    pub namespace: Option<String>,
+    /// Socket.IO: the room joined.
+    pub room: Option<String>,
+    /// Socket.IO: the event that messages are.
+    pub event: Option<String>,
     /// `permessage-deflate` offered, without context takeover in either direction.
     pub deflate: bool,
     /// Over `wss`, any certificate was trusted.

@@ -78,6 +78,9 @@ pub fn describe(plan: &Plan) -> String {
         let _ = write!(text, " from {} publisher{plural}", format_count(plan.publishers));
         let _ = write!(text, ", {} bytes {}", plan.size, if plan.text { "text" } else { "binary" });
     }
+    if plan.protocol == "socketio" {
+        text.push_str(if plan.namespace.is_some() { ", Socket.IO" } else { ", bare Engine.IO" });
+    }
     if plan.deflate {
         text.push_str(", deflate");
     }

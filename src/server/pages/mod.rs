@@ -49,7 +49,7 @@ pub fn find(path: &str) -> Option<Page> {
 }
 
 /// Every path and its page.
-const TABLE: [(&str, Page); 10] = [
+const TABLE: [(&str, Page); 12] = [
     ("/", html(include_bytes!("index.html"))),
     ("/chat", html(include_bytes!("chat.html"))),
     ("/echo", html(include_bytes!("echo.html"))),
