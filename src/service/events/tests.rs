@@ -97,7 +97,7 @@ fn what_waits_in_two_rooms_at_the_moment_of_an_upgrade_is_heard_once_from_each()
     say(&mut io, &mut hub, "2probe");
     // Both topics are busy when it takes over, one of them twice.
     for (topic, text) in [("io/\n", "42[1]"), ("io/\nroom", "42[2]"), ("io/\n", "42[3]")] {
-        let (here, _) = hub.publish_named(topic, Kind::Text, text.as_bytes(), NOW);
+        let (here, _) = hub.publish_named_but(topic, Kind::Text, text.as_bytes(), ConnId::NONE, NOW);
         assert_eq!(here, 1, "it is counted, though it has no connection there");
     }
     say(&mut io, &mut hub, "5");
@@ -113,7 +113,7 @@ fn what_waits_in_two_rooms_at_the_moment_of_an_upgrade_is_heard_once_from_each()
     assert!(topics.iter().all(|topic| hub.topics.subscribers(*topic) == 1), "once, not twice");
 
     // From now on it stands there, and nothing is overheard.
-    hub.publish_named("io/\nroom", Kind::Text, b"42[4]", NOW);
+    hub.publish_named_but("io/\nroom", Kind::Text, b"42[4]", ConnId::NONE, NOW);
     deliver(&mut io, &mut hub);
     assert_eq!(sent(&mut hub), Vec::<String>::new());
     io.closed(&mut Ctx::new(SOCKET, 0, NOW, &mut hub), crate::service::Departure::PeerClosed);
