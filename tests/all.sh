@@ -66,7 +66,7 @@ step_lean() {
   local package
   for package in stentor loadgen bench; do
     echo "— $package"
-    cargo clippy --locked -p "$package" --all-targets --no-default-features -- -D warnings
+    cargo clippy --locked -p "$package" --lib --bins --no-default-features -- -D warnings
   done
 }
 

@@ -115,11 +115,13 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
             vec![session(clients, &[(0, 1)])]
         }
         // A mebibyte of publications.
-        (Question::Stalled | Question::Burst, Scale::Full) => vec![session(10_000, &[(1024, 1024)])],
-        (Question::Stalled | Question::Burst, Scale::Quick) => vec![session(500, &[(1024, 1024)])],
-        (Question::Stalled | Question::Burst, Scale::Clients(clients)) => {
-            vec![session(clients, &[(1024, 1024)])]
-        }
+        (Question::Stalled, Scale::Full) => vec![session(10_000, &[(1024, 1024)])],
+        (Question::Stalled, Scale::Quick) => vec![session(500, &[(1024, 1024)])],
+        (Question::Stalled, Scale::Clients(clients)) => vec![session(clients, &[(1024, 1024)])],
+        // Enough to leave everybody behind, and little enough to be read through their narrow windows in the end.
+        (Question::Burst, Scale::Full) => vec![session(10_000, &[(1024, 128)])],
+        (Question::Burst, Scale::Quick) => vec![session(500, &[(1024, 128)])],
+        (Question::Burst, Scale::Clients(clients)) => vec![session(clients, &[(1024, 128)])],
         (Question::Amid, Scale::Full) => vec![session(18_000, &SMALL[..1])],
         (Question::Amid, Scale::Quick) => vec![session(1000, &SMALL[..1])],
         (Question::Amid, Scale::Clients(clients)) => vec![session(clients, &SMALL[..1])],

@@ -111,6 +111,14 @@ impl Running {
         last
     }
 
+    /// Whether it does next to nothing for a while.
+    pub fn is_idle(&self) -> bool {
+        const WHILE: Duration = Duration::from_millis(500);
+        let before = self.cpu_now_ns();
+        thread::sleep(WHILE);
+        self.cpu_now_ns() - before < 20_000_000
+    }
+
     /// Memory that is its own and not a file's, in bytes.
     pub fn anonymous_bytes(&self) -> u64 {
         let status = fs::read_to_string(self.proc("status")).unwrap_or_default();
