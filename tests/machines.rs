@@ -19,7 +19,7 @@ fn whatever_the_bus_does_everybody_hears_in_order_once_and_what_is_lost_is_count
         all.breaks += fared.breaks;
     }
     // Nothing of it was vacuous.
-    assert!(all.heard > 10 * all.said && all.lost > 100 && all.breaks > 100, "{all:?}");
+    assert!(all.heard > 5 * all.said && all.lost > 100 && all.breaks > 100, "{all:?}");
 }
 
 #[test]
