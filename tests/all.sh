@@ -107,7 +107,7 @@ step_test() {
 
 step_build() {
   command_from cc gcc libc6-dev
-  cargo build --locked --release --workspace --bins
+  programs
 }
 
 step_sim() {
@@ -119,18 +119,22 @@ step_sim() {
 
 step_autobahn() {
   python_for_autobahn
-  tests/autobahn/run.sh server
+  programs
+  STENTOR=target/release/stentor tests/autobahn/run.sh server
 }
 
 step_client() {
   python_for_autobahn
-  tests/autobahn/run.sh client
+  examples
+  CLIENT=target/debug/examples/autobahn tests/autobahn/run.sh client
 }
 
 step_nightly() {
   python_for_autobahn
-  tests/autobahn/run.sh server --all
-  tests/autobahn/run.sh client --all
+  programs
+  examples
+  STENTOR=target/release/stentor tests/autobahn/run.sh server --all
+  CLIENT=target/debug/examples/autobahn tests/autobahn/run.sh client --all
 }
 
 step_browser() {
@@ -139,7 +143,7 @@ step_browser() {
   # Serves the tutorials' pages.
   command_from python3 python3
   [[ -f tests/browser/package.json ]] || fail "tests/browser is not in the tree"
-  cargo build --locked --release --bin stentor
+  programs
   npm install --prefix tests/browser --no-audit --no-fund --loglevel error
   STENTOR_BIN=target/release/stentor npm test --prefix tests/browser
 }
@@ -147,7 +151,7 @@ step_browser() {
 step_socketio() {
   node_from 20
   command_from chromium chromium
-  cargo build --locked --release --bin stentor
+  programs
   STENTOR_BIN=target/release/stentor script tests/socketio/run.sh
 }
 
@@ -156,7 +160,8 @@ step_peers() {
   command_from npm npm
   command_from python3 python3
   python3_with_venv
-  script tests/peers/run.sh
+  programs
+  LOADGEN=$PWD/target/release/loadgen STENTOR_BIN=$PWD/target/release/stentor script tests/peers/run.sh
 }
 
 step_clients() {
@@ -164,7 +169,7 @@ step_clients() {
   command_from curl curl
   command_from python3 python3
   python3_with_venv
-  cargo build --locked --release --workspace --bins
+  programs
   STENTOR_BIN=target/release/stentor script tests/clients/run.sh
 }
 
@@ -173,8 +178,7 @@ step_guest() {
   # The script fetches packages without installing them; for that apt must know which there are now.
   as_root apt-get update -qq || true
   # A system call costs several times more there: the rate is one that the guest can keep.
-  # The same build as the others use: one of fewer packages would be another.
-  cargo build --locked --release --workspace --bins
+  programs
   script bench/guest.sh --no-build --timeout 280 -- loadgen --clients 50000 --ramp 5k --rate 0.2 --warmup 0s --duration 10s \
     --drain 10s --no-tui \
     --threshold 'failed==0' --threshold 'lost==0' --threshold 'duplicate==0' --threshold 'reordered==0'
@@ -184,6 +188,16 @@ step_soak() {
   command_from cc gcc libc6-dev
   command_from curl curl
   script bench/soak.sh 180
+}
+
+# The programs as they are shipped. One build for all steps: one of fewer packages would have other features, and be another.
+programs() {
+  cargo build --locked --release --workspace --bins
+}
+
+# What `step_test` has built as well, with the same features.
+examples() {
+  cargo build --locked --workspace --all-features --examples
 }
 
 # Runs a script of the project; one that is not there is a failure that says so.
