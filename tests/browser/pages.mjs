@@ -277,6 +277,9 @@ test("the policy is strict, and no page asks anybody else for anything", async (
     const page = await open(path);
     const foreign = page.requested.filter((url) => !url.startsWith(server.url));
     assert.deepEqual(foreign, []);
+    // A page that goes while its connection is being made complains, and rightly.
+    const state = () => page.locator("#status").textContent();
+    await until("connected or ready", async () => /connected/.test(await state()));
     await page.finish();
   }
 });
