@@ -188,7 +188,13 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         return Vec::new();
     }
     let mut contestant = contestant.clone();
-    contestant.command.extend(session.question.flags().iter().map(|&flag| flag.to_owned()));
+    for flag in session.question.flags().chunks(2) {
+        // In the place of the usual value, if there is one.
+        if let Some(at) = contestant.command.iter().position(|known| known == flag[0]) {
+            contestant.command.drain(at..at + 2);
+        }
+        contestant.command.extend(flag.iter().map(|&word| word.to_owned()));
+    }
     let contestant = &contestant;
     let running = match Running::start(contestant, plan.cores) {
         Ok(running) => running,

@@ -24,7 +24,7 @@ pub enum Question {
     Deflate,
     /// How much longer an echo takes beside a peer that floods.
     Flood,
-    /// The longest turn when everybody is reset at once.
+    /// How many turns are long when everybody is reset at once.
     Parting,
     /// What it costs that nobody reads.
     Stalled,
@@ -97,7 +97,7 @@ impl Question {
             Self::Idle => "bytes per connection",
             Self::Amid => "ms, 99.9 % of echoes amid publications",
             Self::Flood => "times calm, 99 % of echoes beside one that floods",
-            Self::Parting => "ms, longest turn",
+            Self::Parting => "turns of a thousand over 5 ms",
             Self::Stalled => "MiB in all",
             Self::Burst => "times the memory before",
             Self::Heartbeats => "% of a core",

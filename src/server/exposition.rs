@@ -84,6 +84,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             "fanout_p99_ns": quantiles(&ledger.fanout.p99),
             "fanout_last_ns": quantiles(&ledger.fanout.last),
             "turns_total": metrics.turns,
+            "turns_long_total": metrics.turns_long,
             "turn_ns": quantiles(&metrics.turn_ns),
             "departures": departures,
             "peers_behind": self.behind.len(),
@@ -189,6 +190,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.counter("dropped_total", "Deliveries dropped because the peer was too slow.", ledger.dropped);
         page.counter("departed_total", "Deliveries that ended with their peer.", ledger.departed);
         page.counter("turns_total", "Turns of the loop.", metrics.turns);
+        page.counter("turns_long_total", "Turns longer than 5 ms.", metrics.turns_long);
         page.counter("turns_cut_total", "Turns that left decoding for the next.", metrics.turns_cut);
         page.counter("reads_full_total", "Reads that filled their room.", metrics.reads_full);
         page.counter("accepts_cut_total", "Turns that left accepting for the next.", metrics.accepts_cut);

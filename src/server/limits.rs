@@ -121,6 +121,9 @@ pub const OWN_COMPRESSOR_BYTES: usize = DEFLATER_BYTES_MAX;
 /// What an inflater of one's own takes, in bytes.
 pub const INFLATER_BYTES: usize = INFLATER_BYTES_MAX;
 
+/// A turn that is longer keeps everybody waiting for more than they should. (`stentor_turns_long_total`)
+pub const TURN_LONG: Nanos = 5 * MILLI;
+
 /// How often what lies idle is freed.
 pub const HOUSEKEEPING: Nanos = SECOND;
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: counters only grow.
 
+use super::limits::TURN_LONG;
 use hdrhistogram::Histogram;
 
 use crate::base::tick::{Nanos, SECOND};
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub refusals: Labels,
     /// Turns of the loop.
     pub turns: u64,
+    /// Turns longer than [`TURN_LONG`].
+    pub turns_long: u64,
     /// From waking to the next wait, in nanoseconds.
     pub turn_ns: Histogram<u64>,
     /// Reads that filled all their room.
@@ -98,6 +101,7 @@ impl Default for Metrics {
             departures: [0; Departure::ALL.len()],
             refusals: Labels::default(),
             turns: 0,
+            turns_long: 0,
             turn_ns: turn_ns.expect("one microsecond to a minute are valid bounds"),
             reads_full: 0,
             accepts_cut: 0,
@@ -125,6 +129,7 @@ impl Metrics {
     /// Counts a turn of this length.
     pub fn turned(&mut self, ns: Nanos) {
         self.turns += 1;
+        self.turns_long += u64::from(ns > TURN_LONG);
         self.turn_ns.saturating_record(ns);
     }
 }
