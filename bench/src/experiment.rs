@@ -209,7 +209,9 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         Question::Deflate => deflate(plan, session, &running, &mut found),
         Question::Socketio => socketio(plan, session, &running, &mut found),
         Question::Flood => flood(plan, &running, &mut found),
-        Question::Parting => crowd::parting(&running, session.clients).map(|ms| found.push(Ok((ms, None)))),
+        Question::Parting => {
+            crowd::parting(&running, session.clients).map(|long| found.push(Ok((long, None))))
+        }
         Question::Stalled => crowd::stalled(&running, session.clients, session.cells[0].width)
             .map(|mebibytes| found.push(Ok((mebibytes, None)))),
         Question::Burst => crowd::burst(&running, session.clients, session.cells[0].width)

@@ -189,6 +189,16 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.counter("written_total", "Deliveries written.", ledger.written);
         page.counter("dropped_total", "Deliveries dropped because the peer was too slow.", ledger.dropped);
         page.counter("departed_total", "Deliveries that ended with their peer.", ledger.departed);
+        self.turns(page);
+        let log_lines_dropped = self.config.log_lines_dropped.load(Ordering::Relaxed);
+        page.counter("log_lines_dropped_total", "Log lines that stderr did not take.", log_lines_dropped);
+        page.counter("worker_restarts_total", "Times this worker was started again.", self.config.restarts);
+        page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
+    }
+
+    /// What turns did, and what they had to leave.
+    fn turns(&self, page: &mut Page<'_>) {
+        let metrics = &self.metrics;
         page.counter("turns_total", "Turns of the loop.", metrics.turns);
         page.counter("turns_long_total", "Turns longer than 5 ms.", metrics.turns_long);
         page.counter("turns_cut_total", "Turns that left decoding for the next.", metrics.turns_cut);
@@ -230,10 +240,6 @@ impl<N: Net, S: Service> Worker<N, S> {
             "Peers not read: they do not read replies.",
             metrics.readers_paused,
         );
-        let log_lines_dropped = self.config.log_lines_dropped.load(Ordering::Relaxed);
-        page.counter("log_lines_dropped_total", "Log lines that stderr did not take.", log_lines_dropped);
-        page.counter("worker_restarts_total", "Times this worker was started again.", self.config.restarts);
-        page.counter("stalls_total", "Times this process was not running.", metrics.stalls);
     }
 
     fn compression(&self, page: &mut Page<'_>) {
