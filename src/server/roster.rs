@@ -25,8 +25,7 @@ impl<K> Default for Roster<K> {
 }
 
 impl<K> Roster<K> {
-    /// An empty one that need not be moved while at most so many are in it. The system gives the memory when it is touched;
-    /// moving what has grown kept a turn of the loop busy for 20 ms at ten thousand connections.
+    /// An empty one that need not be moved while at most so many are in it. The system gives the memory when it is touched.
     #[must_use]
     pub fn with_room(connections: usize) -> Self {
         Self { slab: Slab::with_capacity(connections), accepted: 0 }
