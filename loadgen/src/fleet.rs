@@ -18,6 +18,7 @@ use std::process::{Child, ChildStdin, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
+use stentor::net::limits::{Descriptors, ROOM_UNASKED};
 
 /// What a shard is told first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,6 +108,8 @@ fn start_loops(
     origin_ns: u64,
     events: &Sender<(u32, Event)>,
 ) -> io::Result<Vec<LocalLoop>> {
+    // In one go, before anything is measured: later each growth would hold up the loop that needs it.
+    Descriptors::current().make_room(ROOM_UNASKED.max(plan.clients_at_once().into()));
     (first..first + plan.threads)
         .map(|index| {
             let assignment = Assignment { index, loops: plan.loops(), origin_ns };

@@ -14,6 +14,8 @@ mod units;
 
 use clap::{Parser, ValueEnum};
 use stentor::base::tick::Nanos;
+use stentor::net::limits::ROOM_UNASKED;
+use stentor::server::limits::DESCRIPTORS_RESERVED;
 use stentor::server::{Address, Config, DefaultService, Overflow, Queues};
 
 use units::{bytes, count, shown as shown_time, time};
@@ -127,6 +129,11 @@ pub(crate) enum LogFormat {
 }
 
 impl Options {
+    /// How many descriptors the process is to have room for from the start.
+    pub(crate) fn descriptors(&self) -> u64 {
+        self.connections_max.map_or(ROOM_UNASKED, |max| max as u64 + DESCRIPTORS_RESERVED)
+    }
+
     /// The settings that the flags stand for.
     pub(crate) fn into_config(self) -> Config {
         let mut config = Config {

@@ -25,12 +25,6 @@ impl<K> Default for Roster<K> {
 }
 
 impl<K> Roster<K> {
-    /// An empty one that need not be moved while at most so many are in it. The system gives the memory when it is touched.
-    #[must_use]
-    pub fn with_room(connections: usize) -> Self {
-        Self { slab: Slab::with_capacity(connections), accepted: 0 }
-    }
-
     /// The name that the next connection will have.
     #[must_use]
     pub fn next_id(&self) -> ConnId {

@@ -37,9 +37,6 @@ use crate::hub::history::Histories;
 use crate::net::{Net, Ready, Signal};
 use crate::service::{Departure, Service};
 
-/// Connections for which there is room from the start: a quarter of a gibibyte, if they come.
-const ROSTER_ROOM_MAX: usize = 1 << 20;
-
 /// A day, in nanoseconds.
 const DAY: Nanos = 86_400 * SECOND;
 
@@ -127,7 +124,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             bus,
             config,
             hub,
-            roster: Roster::with_room(connections_max.min(ROSTER_ROOM_MAX)),
+            roster: Roster::default(),
             wheel: Wheel::new(Tick::of(now)),
             pool: Pool::new(POOL_BYTES_MAX),
             metrics: Metrics::default(),
