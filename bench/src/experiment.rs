@@ -163,6 +163,8 @@ fn part_of(contestant: &Contestant, session: &Session) -> Session {
         (name, Question::Socketio) => name == JUDGED,
         // Who is compressed and who is not is compared within one server.
         (name, question) if question.is_of_one() => name == JUDGED,
+        // Others ping as they like, or not at all.
+        (name, Question::Heartbeats) => name == JUDGED || name == "floor-send",
         ("floor-batch", question) => question == Question::Fanout,
         ("floor-send", Question::Fanout) => cell.width <= SINGLE_SENDS_MAX,
         _ => true,

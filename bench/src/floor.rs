@@ -11,8 +11,10 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -39,20 +41,68 @@ const LISTENER: u64 = u64::MAX;
 /// are, and a socket that is writable from the start would wake us for nothing.
 const HEARING: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// Serves on 127.0.0.1 until killed; says on stderr where. Port 0 takes a free one.
+/// Serves on 127.0.0.1 until killed; says on stderr where. Port 0 takes a free one. With a `ping_interval` everybody on
+/// `/broadcast` is sent a ping in each, and is heard no further.
 ///
 /// # Errors
 /// What the system refused: the address, a descriptor, memory.
-pub fn serve(departures: Departures, port: u16) -> io::Result<Infallible> {
+pub fn serve(departures: Departures, port: u16, ping_interval: Option<Duration>) -> io::Result<Infallible> {
     let mut floor = Floor::bind(departures, port)?;
+    let mut pings = ping_interval.map(Pings::new);
+    floor.is_pinging = pings.is_some();
     let mut events = Vec::with_capacity(EVENTS_MAX);
     loop {
-        match epoll::wait(&floor.epoll, spare_capacity(&mut events), None) {
+        let patience = pings.as_ref().map(|pings| pings.due.saturating_duration_since(Instant::now()));
+        let patience = patience.map(|left| Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() });
+        match epoll::wait(&floor.epoll, spare_capacity(&mut events), patience.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         for event in events.drain(..) {
             floor.handle(event)?;
+        }
+        if let Some(pings) = &mut pings {
+            pings.send(&mut floor);
+        }
+    }
+}
+
+/// Whose turn it is to be pinged: all in accept order, in as many steps as are in an interval.
+struct Pings {
+    steps: usize,
+    due: Instant,
+    next: usize,
+}
+
+impl Pings {
+    /// As often as the server that is judged, which sends the pings of a slot together.
+    const STEP: Duration = Duration::from_millis(50);
+
+    fn new(interval: Duration) -> Self {
+        let steps = interval.as_nanos().div_ceil(Self::STEP.as_nanos()).max(1);
+        Self {
+            steps: usize::try_from(steps).unwrap_or(usize::MAX),
+            due: Instant::now() + Self::STEP,
+            next: 0,
+        }
+    }
+
+    fn send(&mut self, floor: &mut Floor) {
+        if Instant::now() < self.due {
+            return;
+        }
+        self.due += Self::STEP;
+        let all = floor.conns.len();
+        for _ in 0..all.div_ceil(self.steps) {
+            let index = self.next % all;
+            self.next = index + 1;
+            let conn = &mut floor.conns[index];
+            if conn.stage == Stage::Broadcast
+                && let Some(socket) = &conn.socket
+                && rustix::net::send(socket, &frames::PING, SendFlags::NOSIGNAL).is_err()
+            {
+                floor.close(index);
+            }
         }
     }
 }
@@ -83,6 +133,7 @@ struct Floor {
     buffer: Vec<u8>,
     /// Length of a client's frame: all frames of one experiment are alike, so the first one tells.
     frame_bytes: u32,
+    is_pinging: bool,
 }
 
 impl Floor {
@@ -99,7 +150,16 @@ impl Floor {
         epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         eprintln!("floor: listening on {address}");
         let buffer = vec![0; RECEIVE_BYTES];
-        Ok(Self { departures, epoll, listener, conns: Vec::new(), free: Vec::new(), buffer, frame_bytes: 0 })
+        Ok(Self {
+            departures,
+            epoll,
+            listener,
+            conns: Vec::new(),
+            free: Vec::new(),
+            buffer,
+            frame_bytes: 0,
+            is_pinging: false,
+        })
     }
 
     fn handle(&mut self, event: Event) -> io::Result<()> {
@@ -147,6 +207,7 @@ impl Floor {
                     match self.conns[index].stage {
                         Stage::Asking => self.answer(index, count),
                         Stage::Echo => self.echo(index, count),
+                        Stage::Broadcast if self.is_pinging => {}
                         Stage::Broadcast => self.broadcast(index, count),
                     }
                     if count < self.buffer.len() {

@@ -41,6 +41,9 @@ enum Task {
         /// 0 takes a free one.
         #[arg(long, default_value_t = 0)]
         port: u16,
+        /// Of a floor: pings everybody in each, as `9s`.
+        #[arg(long, value_parser = seconds)]
+        ping_interval: Option<Duration>,
     },
 }
 
@@ -91,7 +94,9 @@ enum Peer {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Task::Run(args) => run(&args),
-        Task::Serve { peer, port } => serve(peer, port).map(|()| ExitCode::SUCCESS),
+        Task::Serve { peer, port, ping_interval } => {
+            serve(peer, port, ping_interval).map(|()| ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bench: {error}");
@@ -99,13 +104,18 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(peer: Peer, port: u16) -> io::Result<()> {
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').ok_or("seconds, as `9s`")?;
+    number.parse().map(Duration::from_secs).map_err(|error| format!("{error}: seconds, as `9s`"))
+}
+
+fn serve(peer: Peer, port: u16, ping_interval: Option<Duration>) -> io::Result<()> {
     raise_descriptor_limit();
     // Whoever compares us is our parent; without it nobody would end us.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     match peer {
-        Peer::FloorSend => floor::serve(Departures::Send, port).map(|never| match never {}),
-        Peer::FloorBatch => floor::serve(Departures::Batch, port).map(|never| match never {}),
+        Peer::FloorSend => floor::serve(Departures::Send, port, ping_interval).map(|never| match never {}),
+        Peer::FloorBatch => floor::serve(Departures::Batch, port, ping_interval).map(|never| match never {}),
         Peer::Tungstenite => peers::tungstenite::serve(port),
         Peer::Fastwebsockets => peers::fastwebsockets::serve(port),
     }

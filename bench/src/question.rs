@@ -55,7 +55,7 @@ impl Question {
 
     /// Whether it is asked of stentor alone.
     pub(crate) const fn is_of_one(self) -> bool {
-        matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Burst | Self::Heartbeats)
+        matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Burst)
     }
 
     /// Whom its bars are about, where there are several kinds.
