@@ -10,6 +10,7 @@
 //! - [`server`]: starts a server as a process, pins it, reads its processor time and memory.
 //! - [`question`] and [`experiment`]: what is asked, in which order, how often.
 //! - [`crowd`]: what is asked of thousands together.
+//! - [`plot`]: the pictures of the studies, from the data beside them.
 //! - [`bars`] and [`mod@table`]: what should come out, and what did.
 
 pub mod bars;
@@ -18,6 +19,7 @@ pub mod driver;
 pub mod experiment;
 pub mod floor;
 pub mod peers;
+pub mod plot;
 pub mod question;
 pub mod server;
 pub mod table;

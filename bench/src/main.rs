@@ -33,6 +33,15 @@ struct Cli {
 enum Task {
     /// Run experiments: all contestants in turn, a table at the end.
     Run(RunArgs),
+    /// Draw the pictures of the studies from the data beside them.
+    Plot {
+        /// Which ones [default: all].
+        #[arg(value_name = "NAME")]
+        only: Vec<String>,
+        /// Where the studies are: the data in `data/`, the pictures beside the pages.
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/studies"), hide_default_value = true, value_name = "DIR")]
+        studies: PathBuf,
+    },
     /// Be a server of the comparison.
     #[command(hide = true)]
     Serve {
@@ -94,6 +103,7 @@ enum Peer {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Task::Run(args) => run(&args),
+        Task::Plot { only, studies } => bench::plot::write(&studies, &only).map(|()| ExitCode::SUCCESS),
         Task::Serve { peer, port, ping_interval } => {
             serve(peer, port, ping_interval).map(|()| ExitCode::SUCCESS)
         }

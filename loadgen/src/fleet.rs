@@ -70,6 +70,14 @@ impl Fleet {
         Ok(Self { local: Vec::new(), shards, events })
     }
 
+    /// The processes in which the loops are, in the loops' order: the shards, or this one alone.
+    pub fn pids(&self) -> Vec<u32> {
+        if self.shards.is_empty() {
+            return vec![std::process::id()];
+        }
+        self.shards.iter().map(|(child, _)| child.id()).collect()
+    }
+
     /// Tells every loop.
     pub fn command(&mut self, command: Command) {
         self.local.iter().for_each(|local| local.command(command));

@@ -224,6 +224,13 @@ impl Plan {
         if self.scenario == Scenario::Connect { self.clients.min(self.max_connecting) } else { self.clients }
     }
 
+    /// The address from which the client `global` connects: those of one target are spread over the sources in turn. `None`: the
+    /// kernel chooses.
+    pub fn source(&self, global: u32) -> Option<IpAddr> {
+        let nth = global as usize / self.targets.len().max(1);
+        (!self.sources.is_empty()).then(|| self.sources[nth % self.sources.len()])
+    }
+
     /// Whether every client hears every publisher.
     pub fn is_broadcast(&self) -> bool {
         self.scenario.is_broadcast()

@@ -11,7 +11,7 @@ mod moved;
 mod watch;
 
 use crate::cli::RunArgs;
-use crate::live::Live;
+use crate::live::{Live, Wanted};
 use crate::plan::Plan;
 use crate::preflight::{self, Facts, Request, ServerSide};
 use crate::report::{Report, Verdict, outputs, text, verdict};
@@ -91,8 +91,9 @@ pub fn measure_plan(mut plan: Plan) -> Result<Report, String> {
         target.resolve()?;
     }
     let interrupt = AtomicBool::new(false);
-    let quiet = Live::new(false, u64::from(plan.clients));
-    let mut report = conduct::conduct(&plan, &[], &quiet, &interrupt).map_err(|error| error.to_string())?;
+    let mut quiet = Live::new(Wanted::Nothing, u64::from(plan.clients));
+    let mut report =
+        conduct::conduct(&plan, &[], &mut quiet, &interrupt).map_err(|error| error.to_string())?;
     verdict::judge(&mut report);
     Ok(report)
 }
@@ -168,13 +169,12 @@ fn dry_run(plan: &Plan) -> Result<ExitCode, Failure> {
 fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<ExitCode, Failure> {
     let thresholds: Vec<Threshold> =
         plan.thresholds.iter().filter_map(|text| Threshold::parse(text).ok()).collect();
-    let mut live = Live::new(!args.no_tui && !args.quiet, u64::from(plan.clients));
-    live.tell_processes(plan.procs, plan.embedded.then_some(plan.server_workers));
+    let mut live = Live::new(wanted(args), u64::from(plan.clients));
     let started_unix_ns =
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
     let outcome = {
         let _server = start_server(&mut plan, &live)?; // stopped at the end of this block
-        conduct::conduct(&plan, &thresholds, &live, interrupt)
+        conduct::conduct(&plan, &thresholds, &mut live, interrupt)
     };
     live.end();
     let mut report = outcome.map_err(|error| Failure::CouldNotRun(error.to_string()))?;
@@ -195,6 +195,15 @@ fn measure(args: &RunArgs, mut plan: Plan, interrupt: &AtomicBool) -> Result<Exi
         Ok(()) => 0,
     };
     Ok(ExitCode::from(code))
+}
+
+/// What is to be seen while the run goes on.
+fn wanted(args: &RunArgs) -> Wanted {
+    match (args.quiet, args.no_tui || !std::io::stderr().is_terminal()) {
+        (true, _) => Wanted::Nothing,
+        (false, true) => Wanted::Words,
+        (false, false) => Wanted::Lines,
+    }
 }
 
 /// Every output that was asked for; the summary goes to stdout unless another output does.

@@ -93,7 +93,7 @@ pub fn family(pid: u32) -> io::Result<ProcessSample> {
 }
 
 /// The children of a process. A kernel may be built without that list: then none are known.
-fn children(pid: u32) -> Vec<u32> {
+pub fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }

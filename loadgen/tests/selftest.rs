@@ -6,7 +6,8 @@
 //! Invariants: no experiment waits for another; a failure names the experiment and every number that differs.
 
 use loadgen::run::measure_plan;
-use loadgen::selftest::{CASES, Case, run_case};
+use loadgen::selftest::cases::{Case, all};
+use loadgen::selftest::run_case;
 use std::thread;
 
 /// Experiments at a time: more would only make the machine busier than the faults.
@@ -23,8 +24,7 @@ fn problems_of(case: &Case) -> Option<String> {
 #[test]
 fn every_fault_is_reported_exactly() {
     let problems: Vec<String> = thread::scope(|scope| {
-        let lane =
-            |lane: usize| CASES.iter().skip(lane).step_by(LANES).filter_map(problems_of).collect::<Vec<_>>();
+        let lane = |lane: usize| all().skip(lane).step_by(LANES).filter_map(problems_of).collect::<Vec<_>>();
         let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(move || lane(number))).collect();
         lanes.into_iter().flat_map(|lane| lane.join().expect("no experiment panics")).collect()
     });

@@ -59,11 +59,9 @@ impl<'p> Asking<'p> {
         &self.plan.targets[global % self.plan.targets.len()]
     }
 
-    /// Clients of one target are spread over the sources in turn; `None`: the kernel chooses.
+    /// The address from which a client connects; `None`: the kernel chooses.
     pub(super) fn source(&self, local: u32) -> Option<IpAddr> {
-        let nth = self.assignment.global(local) as usize / self.plan.targets.len();
-        let sources = &self.plan.sources;
-        (!sources.is_empty()).then(|| sources[nth % sources.len()])
+        self.plan.source(self.assignment.global(local))
     }
 
     /// The nonce of a client's handshake (RFC 6455 §4.1, item 7).

@@ -12,7 +12,7 @@ use crate::engine::clock::now_ns;
 use crate::engine::control::{Command, Draining, Event, Second};
 use crate::engine::results::{Counts, LoopResult, Times};
 use crate::fleet::Fleet;
-use crate::live::Live;
+use crate::live::{Crew, Live};
 use crate::plan::{Plan, Scenario};
 use crate::report::{Latency, Report, SeriesRow, Server, ThresholdOutcome};
 use crate::threshold::Threshold;
@@ -35,8 +35,9 @@ const HOME_MAX_NS: u64 = 30 * NS_PER_S;
 struct Conductor<'a> {
     plan: &'a Plan,
     thresholds: &'a [Threshold],
-    live: &'a Live,
+    live: &'a mut Live,
     fleet: Fleet,
+    crew: Crew,
     watch: Watch,
     origin_ns: u64,
     /// When the schedule began; `None` while connecting.
@@ -71,16 +72,20 @@ struct Row {
 pub(super) fn conduct(
     plan: &Plan,
     thresholds: &[Threshold],
-    live: &Live,
+    live: &mut Live,
     interrupt: &AtomicBool,
 ) -> io::Result<Report> {
     let watch = Watch::new(plan.server_pid, plan.server_metrics.clone());
     let origin_ns = now_ns();
+    let fleet = Fleet::start(plan, origin_ns)?;
+    let crew = Crew::new(plan, &fleet.pids());
+    live.introduce(&crew);
     let mut conductor = Conductor {
         plan,
         thresholds,
         live,
-        fleet: Fleet::start(plan, origin_ns)?,
+        fleet,
+        crew,
         watch,
         origin_ns,
         start_ns: None,
@@ -194,6 +199,7 @@ impl Conductor<'_> {
 
     fn note_second(&mut self, index: u32, second: Second) {
         let number = second.number;
+        self.crew.note(index, &second);
         self.counts.insert(index, second.counts);
         let at_ns = number * NS_PER_S;
         let phase = self.phase_name(self.origin_ns + at_ns);
@@ -221,7 +227,7 @@ impl Conductor<'_> {
             if let Some(row) = self.seconds.get_mut(&number) {
                 row.row.server_cpu_ratio = server.map(|(ratio, _)| ratio);
                 row.row.server_rss_bytes = server.map(|(_, bytes)| bytes);
-                self.live.show(&row.row);
+                self.live.show(&row.row, &mut self.crew);
                 let row = row.row.clone();
                 self.check_aborts(&row);
             }

@@ -4,7 +4,7 @@
 //! chance, and the one who commits it keeps the books.
 //!
 //! Invariants: the same messages in the same order suffer the same faults; probes and warm-up pass unharmed and
-//! uncounted; `expected = delivered + lost + corrupt` at any time for what is not still held.
+//! uncounted; `expected = delivered + lost + corrupt + withheld` at any time for what is not still held.
 
 use stentor::base::marker::{Found, Marker, decode};
 
@@ -61,9 +61,46 @@ pub enum Fault {
     },
     /// Connections are answered with 503.
     Refuse {
-        /// Each so-manieth connection.
+        /// The first connections, so many, are spared.
+        from: u64,
+        /// Each so-manieth of the others.
         every: u64,
     },
+    /// All further connections are answered with 503.
+    Full {
+        /// As soon as so many have been let in.
+        after: u64,
+    },
+    /// Connections are let in and never told anything.
+    Forget {
+        /// The first connections, so many, are spared.
+        from: u64,
+        /// Each so-manieth of the others.
+        every: u64,
+    },
+    /// Connections are told one message twice.
+    Again {
+        /// The first connections, so many, are spared.
+        from: u64,
+        /// Which of the messages that each was told, from 1.
+        after: u64,
+    },
+    /// A publisher is not told what it has said.
+    LossAtSender {
+        /// Each so-manieth message.
+        every: u64,
+    },
+    /// Whoever says goodbye is not let go.
+    Cling,
+    /// With little room in its sockets, everybody waits for who does not read.
+    Wait,
+    /// With little room in its sockets, what somebody who does not read should have is left out.
+    Omit {
+        /// With a stentor's notice.
+        tells: bool,
+    },
+    /// With little room in its sockets, who does not read is cut without a close frame.
+    CutSlow,
     /// Connections are cut without a close frame.
     Cut {
         /// Each so-manieth connection.
@@ -96,6 +133,16 @@ pub struct Counts {
     pub refused: u64,
     /// Connections cut.
     pub cut: u64,
+    /// Connections let in.
+    pub admitted: u64,
+    /// Of these, never told anything.
+    pub forgotten: u64,
+    /// Deliveries not made to those.
+    pub withheld: u64,
+    /// Close frames and FINs on which a connection was not ended.
+    pub unanswered: u64,
+    /// Notices that something was left out.
+    pub told: u64,
     /// The least time from a message's intended time to its write here: nothing can arrive sooner.
     pub lag_min_ns: u64,
     /// The largest such time: something arrives at least so late.
@@ -108,6 +155,8 @@ pub struct Counts {
 
 /// A deafness that does not end before the experiment.
 pub const FOR_GOOD_NS: u64 = u64::MAX;
+/// Clients of most experiments: connections with these numbers are the first of each.
+pub const CLIENTS: u64 = 20;
 /// From when on a delivery counts as slow.
 pub const SLOW_NS: u64 = 100_000_000;
 
@@ -116,6 +165,14 @@ pub const SLOW_NS: u64 = 100_000_000;
 pub struct Line {
     /// A delivery that waits for the next one to overtake it.
     held: Option<Vec<u8>>,
+    /// It is never told anything.
+    is_forgotten: bool,
+    /// How many messages it was told.
+    told: u64,
+    /// The message with this number, from 1, is told twice; 0: none.
+    again: u64,
+    /// Left out since the last notice.
+    missed: u64,
 }
 
 /// Commits the fault and keeps the books.
@@ -150,28 +207,62 @@ impl Saboteur {
         let number = self.counts.heard;
         self.counts.heard += 1;
         self.counts.lagged += u64::from(u64::from(marker.send_lag_ns) >= SLOW_NS);
-        match self.fault {
-            Fault::Stall { before, ns } if before == number => ns,
-            Fault::Stall { .. }
-            | Fault::None
-            | Fault::Delay { .. }
-            | Fault::Deaf { .. }
-            | Fault::Loss { .. }
-            | Fault::Duplicate { .. }
-            | Fault::Reorder { .. }
-            | Fault::Corrupt { .. }
-            | Fault::Silence
-            | Fault::Foreign { .. }
-            | Fault::Refuse { .. }
-            | Fault::Cut { .. } => 0,
+        if let Fault::Stall { before, ns } = self.fault
+            && before == number
+        {
+            return ns;
         }
+        0
     }
 
-    /// Decides about a new connection (from 0): `false` means refuse it.
-    pub fn admit(&mut self, connection: u64) -> bool {
-        let refuse = matches!(self.fault, Fault::Refuse { every } if due(connection, every));
-        self.counts.refused += u64::from(refuse);
-        !refuse
+    /// Decides about a new connection (from 0): `None` means refuse it.
+    pub fn admit(&mut self, connection: u64) -> Option<Line> {
+        let counts = &mut self.counts;
+        let refuses = matches!(self.fault, Fault::Refuse { from, every } if due_from(connection, from, every))
+            || matches!(self.fault, Fault::Full { after } if counts.admitted >= after);
+        if refuses {
+            counts.refused += 1;
+            return None;
+        }
+        counts.admitted += 1;
+        let mut line = Line::default();
+        if let Fault::Forget { from, every } = self.fault {
+            line.is_forgotten = due_from(connection, from, every);
+            counts.forgotten += u64::from(line.is_forgotten);
+        }
+        if let Fault::Again { from, after } = self.fault {
+            line.again = if connection >= from { after } else { 0 };
+        }
+        Some(line)
+    }
+
+    /// Somebody said goodbye and is not let go.
+    pub fn cling(&mut self) {
+        self.counts.unanswered += 1;
+    }
+
+    /// Somebody's socket is full; whether the connection is cut for that.
+    pub fn meet_full(&mut self, line: &mut Line, payload: &[u8]) -> bool {
+        if self.fault == Fault::CutSlow {
+            self.counts.cut += 1;
+            return true;
+        }
+        if measured(payload).is_some() {
+            self.counts.expected += 1;
+            self.counts.lost += 1;
+            line.missed += 1;
+        }
+        false
+    }
+
+    /// What is to be told about what was left out, now that there is room.
+    pub fn notice(&mut self, line: &mut Line) -> Option<String> {
+        let missed = std::mem::take(&mut line.missed);
+        if missed == 0 || self.fault != (Fault::Omit { tells: true }) {
+            return None;
+        }
+        self.counts.told += 1;
+        Some(format!("{{\"type\":\"gap\",\"missed\":{missed}}}"))
     }
 
     /// Decides before a message is passed on whether this connection (from 0) is cut now.
@@ -183,8 +274,15 @@ impl Saboteur {
         cut
     }
 
-    /// Passes one message on to one subscriber at `now_ns`: appends to `out` what is to be sent, in order.
-    pub fn deliver(&mut self, line: &mut Line, payload: &[u8], now_ns: u64, out: &mut Vec<Vec<u8>>) {
+    /// Passes one message on to one subscriber at `now_ns`, who may be its sender: appends to `out` what is to be sent, in order.
+    pub fn deliver(
+        &mut self,
+        line: &mut Line,
+        payload: &[u8],
+        is_sender: bool,
+        now_ns: u64,
+        out: &mut Vec<Vec<u8>>,
+    ) {
         let Some(marker) = measured(payload) else {
             if self.fault != Fault::Silence {
                 out.push(payload.to_vec());
@@ -194,7 +292,20 @@ impl Saboteur {
         let number = self.counts.expected;
         self.counts.expected += 1;
         let lag_ns = now_ns.saturating_sub(marker.intended_ns);
+        if line.is_forgotten {
+            self.counts.withheld += 1;
+            return;
+        }
+        line.told += 1;
         match self.fault {
+            Fault::LossAtSender { every } if is_sender && due(self.counts.heard - 1, every) => {
+                self.counts.lost += 1;
+                return;
+            }
+            Fault::Again { .. } if line.told == line.again => {
+                self.counts.duplicate += 1;
+                out.push(payload.to_vec());
+            }
             Fault::Silence => {
                 self.counts.lost += 1;
                 return;
@@ -231,6 +342,14 @@ impl Saboteur {
             | Fault::Corrupt { .. }
             | Fault::Foreign { .. }
             | Fault::Refuse { .. }
+            | Fault::Full { .. }
+            | Fault::Forget { .. }
+            | Fault::Again { .. }
+            | Fault::LossAtSender { .. }
+            | Fault::Cling
+            | Fault::Wait
+            | Fault::Omit { .. }
+            | Fault::CutSlow
             | Fault::Cut { .. } => {}
         }
         self.note(lag_ns);
@@ -259,6 +378,23 @@ const fn due(n: u64, every: u64) -> bool {
     every > 0 && n % every == every - 1
 }
 
+/// The same for the connections from the number `from` on; never for those before.
+const fn due_from(connection: u64, from: u64, every: u64) -> bool {
+    connection >= from && due(connection - from, every)
+}
+
+impl Fault {
+    /// Whether it shows only when sockets have little room.
+    pub(super) const fn wants_little_room(self) -> bool {
+        matches!(self, Self::Wait | Self::Omit { .. } | Self::CutSlow)
+    }
+
+    /// Whether a socket that is full is waited for.
+    pub(super) const fn waits(self) -> bool {
+        !matches!(self, Self::Omit { .. } | Self::CutSlow)
+    }
+}
+
 /// Flips one bit where the marker says when it was intended, so that only the CRC can tell.
 fn damaged(payload: &[u8]) -> Vec<u8> {
     const INTENDED_AT: usize = 16;
@@ -284,7 +420,7 @@ mod tests {
         let (mut saboteur, mut line, mut out) = (Saboteur::new(fault), Line::default(), Vec::new());
         for sequence in 0..10 {
             saboteur.hear(&message(sequence, 0));
-            saboteur.deliver(&mut line, &message(sequence, 0), 5_000, &mut out);
+            saboteur.deliver(&mut line, &message(sequence, 0), false, 5_000, &mut out);
         }
         out.extend(saboteur.flush(&mut line));
         (*saboteur.counts(), out.iter().map(|payload| decode(payload)).collect())
@@ -328,16 +464,64 @@ mod tests {
         let mut out = Vec::new();
         for flags in [Marker::WARM_UP, Marker::PROBE] {
             saboteur.hear(&message(0, flags));
-            saboteur.deliver(&mut Line::default(), &message(0, flags), 0, &mut out);
+            saboteur.deliver(&mut Line::default(), &message(0, flags), false, 0, &mut out);
         }
         assert_eq!((out.len(), saboteur.counts().heard, saboteur.counts().expected), (2, 0, 0));
+    }
+
+    #[test]
+    fn newcomers_suffer_and_the_first_are_spared() {
+        let admitted = |fault: Fault| {
+            let mut saboteur = Saboteur::new(fault);
+            let lines: Vec<_> = (0..8).map(|connection| saboteur.admit(connection)).collect();
+            (saboteur, lines)
+        };
+        let (saboteur, lines) = admitted(Fault::Refuse { from: 4, every: 2 });
+        assert_eq!(
+            lines.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [true, true, true, true, true, false, true, false]
+        );
+        assert_eq!((saboteur.counts().admitted, saboteur.counts().refused), (6, 2));
+        let (saboteur, lines) = admitted(Fault::Full { after: 5 });
+        assert_eq!((lines.iter().flatten().count(), saboteur.counts().refused), (5, 3));
+
+        let told = |fault: Fault, connection: usize| {
+            let (mut saboteur, mut lines) = admitted(fault);
+            let (line, mut out) = (lines[connection].as_mut().expect("let in"), Vec::new());
+            (0..10)
+                .for_each(|sequence| saboteur.deliver(line, &message(sequence, 0), false, 5_000, &mut out));
+            (out.len(), *saboteur.counts())
+        };
+        let forget = Fault::Forget { from: 4, every: 2 };
+        assert_eq!((told(forget, 3).0, told(forget, 4).0), (10, 10));
+        let (heard, counts) = told(forget, 5);
+        assert_eq!((heard, counts.withheld, counts.forgotten, counts.lost), (0, 10, 2, 0));
+        let again = Fault::Again { from: 4, after: 3 };
+        assert_eq!((told(again, 3).0, told(again, 4).0, told(again, 4).1.duplicate), (10, 11, 1));
+    }
+
+    #[test]
+    fn what_a_full_socket_does_not_get_is_lost_and_told_if_so_wanted() {
+        for (fault, notice) in [
+            (Fault::Omit { tells: true }, Some("{\"type\":\"gap\",\"missed\":2}".to_owned())),
+            (Fault::Omit { tells: false }, None),
+        ] {
+            let (mut saboteur, mut line) = (Saboteur::new(fault), Line::default());
+            assert!((0..2).all(|sequence| !saboteur.meet_full(&mut line, &message(sequence, 0))));
+            assert_eq!((saboteur.counts().lost, saboteur.counts().expected), (2, 2));
+            assert_eq!(saboteur.notice(&mut line), notice);
+            assert_eq!(saboteur.notice(&mut line), None, "it is told once");
+        }
+        let mut saboteur = Saboteur::new(Fault::CutSlow);
+        assert!(saboteur.meet_full(&mut Line::default(), &message(0, 0)));
+        assert_eq!((saboteur.counts().cut, saboteur.counts().expected), (1, 0));
     }
 
     #[test]
     fn times_are_counted_from_the_intended_time() {
         let mut saboteur = Saboteur::new(Fault::None);
         for now_ns in [2_000, SLOW_NS + 1_000] {
-            saboteur.deliver(&mut Line::default(), &message(0, 0), now_ns, &mut Vec::new());
+            saboteur.deliver(&mut Line::default(), &message(0, 0), false, now_ns, &mut Vec::new());
         }
         let counts = saboteur.counts();
         assert_eq!((counts.lag_min_ns, counts.lag_max_ns, counts.slow), (1_000, SLOW_NS, 1));

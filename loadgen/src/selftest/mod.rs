@@ -2,80 +2,32 @@
 //!
 //! Why: a measuring tool must be measured itself. A tool that reports no loss has shown nothing until it has met a
 //! server that loses; so each fault is committed on purpose, counted by the one who commits it, and every count of
-//! the report must be *equal*.
+//! the report must be *equal*; where clients come and go, what was under way to one that goes is a bound ([`moving`]).
 //!
 //! Invariants: counts are compared for equality, times as bounds that physics gives (nothing arrives before it was
 //! written), speed never: the self-test passes on a slow and busy machine.
 
+pub mod cases;
 pub mod fault;
+mod moving;
+mod outlet;
 pub mod server;
 
 use crate::cli::Cli;
 use crate::plan::Plan;
 use crate::report::{HISTOGRAM_HIGH_NS, Report};
+use crate::threshold::Threshold;
+use cases::{Case, Motion, Notice};
 use clap::Parser;
-use fault::{Counts, FOR_GOOD_NS, Fault, SLOW_NS};
+use fault::{CLIENTS, Counts, FOR_GOOD_NS, Fault, SLOW_NS};
 use server::{FaultyServer, Mode};
 use std::io::{self, Write};
 
 /// What measures: the engine, from a plan to a report, or why it could not.
 pub type Measure<'a> = &'a (dyn Fn(Plan) -> Result<Report, String> + Sync);
 
-/// One experiment.
-#[derive(Debug, Clone, Copy)]
-pub struct Case {
-    /// What the server does wrong.
-    pub name: &'static str,
-    /// Who hears a message.
-    pub mode: Mode,
-    /// The fault.
-    pub fault: Fault,
-    /// The rule of the verdict that must have noticed; `None`: no rule about the server's data may.
-    pub noticed_by: Option<&'static str>,
-}
-
-const fn case(name: &'static str, mode: Mode, fault: Fault, noticed_by: Option<&'static str>) -> Case {
-    Case { name, mode, fault, noticed_by }
-}
-
-/// All experiments. The periods are prime to the number of clients, so that every client is hit.
-pub const CASES: [Case; 17] = [
-    case("broadcast, no fault", Mode::Broadcast, Fault::None, None),
-    case("echo, no fault", Mode::Echo, Fault::None, None),
-    case("delay of 50 ms", Mode::Broadcast, Fault::Delay { ns: 50_000_000 }, None),
-    case("echo, delay of 50 ms", Mode::Echo, Fault::Delay { ns: 50_000_000 }, None),
-    case("stall of 400 ms", Mode::Broadcast, Fault::Stall { before: 10, ns: 400_000_000 }, None),
-    case("publisher blocked for 800 ms", Mode::Broadcast, Fault::Deaf { before: 5, ns: 800_000_000 }, None),
-    case(
-        "publisher blocked for good",
-        Mode::Broadcast,
-        Fault::Deaf { before: 5, ns: FOR_GOOD_NS },
-        Some("unsent"),
-    ),
-    case("loss, 1 in 97", Mode::Broadcast, Fault::Loss { every: 97 }, Some("lost")),
-    case("echo, loss, 1 in 7", Mode::Echo, Fault::Loss { every: 7 }, Some("lost")),
-    case("duplicates, 1 in 53", Mode::Broadcast, Fault::Duplicate { every: 53 }, Some("duplicate")),
-    case("reordering, 1 in 31", Mode::Broadcast, Fault::Reorder { every: 31 }, Some("reordered")),
-    case("corruption, 1 in 101", Mode::Broadcast, Fault::Corrupt { every: 101 }, Some("corrupt")),
-    case("silence", Mode::Broadcast, Fault::Silence, Some("silence")),
-    case("echo, silence", Mode::Echo, Fault::Silence, Some("silence")),
-    case("foreign messages, 1 in 43", Mode::Broadcast, Fault::Foreign { every: 43 }, Some("unexpected")),
-    case(
-        "refused connections, 1 in 5",
-        Mode::Broadcast,
-        Fault::Refuse { every: 5 },
-        Some("connections_reached"),
-    ),
-    case(
-        "cut connections, 1 in 5",
-        Mode::Broadcast,
-        Fault::Cut { every: 5, before: 20 },
-        Some("connections_kept"),
-    ),
-];
-
 /// The rules that speak of what the server did with messages and connections.
-const DATA_RULES: [&str; 9] = [
+const DATA_RULES: [&str; 17] = [
     "connections_reached",
     "connections_kept",
     "unsent",
@@ -85,6 +37,14 @@ const DATA_RULES: [&str; 9] = [
     "corrupt",
     "unexpected",
     "silence",
+    "sessions_booked",
+    "churned",
+    "reconnects",
+    "leaves_answered",
+    "stormed",
+    "back",
+    "served",
+    "slow_accounted",
 ];
 
 /// Runs all experiments one after the other, says how each went, and returns whether all passed.
@@ -92,9 +52,10 @@ const DATA_RULES: [&str; 9] = [
 /// # Errors
 /// When `out` cannot be written.
 pub fn run(measure: Measure<'_>, out: &mut dyn Write) -> io::Result<bool> {
-    let mut failed = 0;
-    for case in &CASES {
-        write!(out, "{:<30}", case.name)?;
+    let (mut failed, mut all) = (0, 0);
+    for case in cases::all() {
+        all += 1;
+        write!(out, "{:<36}", case.name)?;
         out.flush()?;
         match run_case(case, measure) {
             Ok((counts, problems)) if problems.is_empty() => writeln!(out, "ok      {}", summary(&counts))?,
@@ -112,13 +73,9 @@ pub fn run(measure: Measure<'_>, out: &mut dyn Write) -> io::Result<bool> {
         }
     }
     if failed == 0 {
-        writeln!(out, "\nall {} faults were reported exactly as the server had booked them", CASES.len())?;
+        writeln!(out, "\nin all {all} experiments the report says what the server had booked, and no more")?;
     } else {
-        writeln!(
-            out,
-            "\n{failed} of {} experiments failed: do not trust this loadgen on this machine",
-            CASES.len()
-        )?;
+        writeln!(out, "\n{failed} of {all} experiments failed: do not trust this loadgen on this machine")?;
     }
     Ok(failed == 0)
 }
@@ -132,6 +89,11 @@ pub fn run_case(case: &Case, measure: Measure<'_>) -> Result<(Counts, Vec<String
     let report = plan(case, &server.url()).and_then(measure);
     let counts = server.stop();
     let report = report?;
+    if case.motion != Motion::Still {
+        let mut problems = moving::problems(case, &counts, &report);
+        problems.extend(verdict(case, &report));
+        return Ok((counts, problems));
+    }
     let mut problems = if blocks_for_good(case) {
         censoring(&counts, &report)
     } else {
@@ -162,36 +124,29 @@ fn plan(case: &Case, url: &str) -> Result<Plan, String> {
         Mode::Echo => ("echo", "100"),
     };
     // A publisher is blocked when the kernel's buffers are full: messages of a size that fills them at once.
-    let (clients, size) = if blocks(case) { ("2", "1mi") } else { ("20", "128") };
+    let (clients, size) = if blocks(case) { ("2".to_owned(), "1mi") } else { (CLIENTS.to_string(), "128") };
     // A blocked publisher catches up with megabytes: on a slow machine, after the measured phase. Where something is
     // missing for good, the whole drain is waited for.
     let drain = if blocks(case) && !blocks_for_good(case) { "10s" } else { "1s" };
-    let args = [
-        "loadgen",
-        url,
+    let common =
+        ["loadgen", url, "--clients", &clients, "--warmup=0s", "--ramp=1k", "--procs=1", "--threads=1"];
+    let still = [
         "--scenario",
         scenario,
         "--rate",
         rate,
-        "--clients",
-        clients,
         "--size",
         size,
-        "--warmup",
-        "0s",
-        "--duration",
-        "1500ms",
+        "--duration=1500ms",
         "--drain",
         drain,
-        "--ramp",
-        "1k",
-        "--procs",
-        "1",
-        "--threads",
-        "1",
-        "--arrival",
-        "constant",
+        "--arrival=constant",
     ];
+    let flags = match case.motion {
+        Motion::Still => &still[..],
+        Motion::Churn | Motion::Storm | Motion::Slow => moving::flags(case.motion, case.fault),
+    };
+    let args = common.iter().chain(flags);
     let cli = Cli::try_parse_from(args).map_err(|error| error.to_string())?;
     Plan::new(&cli.run).map_err(|error| error.to_string())
 }
@@ -335,11 +290,16 @@ fn verdict(case: &Case, report: &Report) -> Vec<String> {
     let failed: Vec<_> = report.reasons.iter().map(|reason| reason.check.as_str()).collect();
     let mut problems = Vec::new();
     match case.noticed_by {
-        Some(rule) if !failed.contains(&rule) => {
+        Notice::Rule(rule) if !failed.contains(&rule) => {
             problems.push(format!("the verdict did not notice: no `{rule}` in {failed:?}"))
         }
-        Some(_) => {}
-        None => {
+        Notice::Rule(_) => {}
+        Notice::Threshold(text) => match Threshold::parse(text).map(|threshold| threshold.check(report)) {
+            Ok(outcome) if outcome.measured.is_some() && !outcome.passed => {}
+            Ok(outcome) => problems.push(format!("`{text}` did not notice: {:?}", outcome.measured)),
+            Err(error) => problems.push(error.to_string()),
+        },
+        Notice::Nothing => {
             let wrong: Vec<_> = failed.iter().filter(|rule| DATA_RULES.contains(rule)).collect();
             if !wrong.is_empty() {
                 problems.push(format!("the verdict saw what was not there: {wrong:?}"));
@@ -360,6 +320,10 @@ fn summary(counts: &Counts) -> String {
         ("foreign", counts.foreign),
         ("refused", counts.refused),
         ("cut", counts.cut),
+        ("withheld", counts.withheld),
+        ("let in and forgotten", counts.forgotten),
+        ("farewells unanswered", counts.unanswered),
+        ("gaps told", counts.told),
         ("later than 100 ms", counts.slow),
         ("sent later than 100 ms", counts.lagged),
     ];
@@ -377,7 +341,7 @@ mod tests {
     use crate::report::verdict::judge;
 
     fn loss() -> &'static Case {
-        CASES.iter().find(|case| matches!(case.fault, Fault::Loss { .. })).expect("one of them loses")
+        cases::all().find(|case| matches!(case.fault, Fault::Loss { .. })).expect("one of them loses")
     }
 
     /// A report that agrees with these books in every count.
@@ -420,11 +384,12 @@ mod tests {
     fn a_fault_unnoticed_or_imagined_is_a_problem() {
         let mut report = crate::report::verdict::tests::clean();
         judge(&mut report);
-        assert!(verdict(&CASES[0], &report).is_empty());
+        let clean = cases::all().next().expect("the first has no fault");
+        assert!(verdict(clean, &report).is_empty());
         assert_eq!(verdict(loss(), &report).len(), 1);
         report.deliveries.lost = 1;
         judge(&mut report);
         assert!(verdict(loss(), &report).is_empty());
-        assert_eq!(verdict(&CASES[0], &report).len(), 1);
+        assert_eq!(verdict(clean, &report).len(), 1);
     }
 }

@@ -6,7 +6,8 @@
 //! Invariants: one thread (the hub) decides and writes, so the order of deliveries is one order; it listens on a
 //! free port of 127.0.0.1; [`FaultyServer::stop`] ends every thread it started.
 
-use super::fault::{Counts, Fault, Line, Saboteur};
+use super::fault::{Counts, Fault, Saboteur};
+use super::outlet::Peer;
 use crate::engine::clock::now_ns;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -18,16 +19,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use stentor::http::{self, HeadScan, Request, Storage};
 use stentor::ws::handshake::{Offer, encode_response};
-use stentor::ws::{Cursor, Decoder, Event, Kind, Limits, Opcode, Role, encode};
+use stentor::ws::{Cursor, Decoder, Event, Kind, Limits, Opcode, Role};
 
 /// How long a held delivery waits for another to overtake it.
 const HOLD: Duration = Duration::from_millis(200);
-/// Longest wait for a client that does not read: then it is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a client of the self-test may send.
 const LIMITS: Limits = Limits { frame_max: 4 << 20, message_max: 4 << 20, fragments_max: 1_024 };
 /// Receive buffer of the sockets, in bytes: small and fixed, so that a publisher that is not read is blocked soon.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+/// Send buffer of the sockets where they are to be full soon, in bytes; the system takes its least if that is more.
+const SEND_BUFFER_BYTES: usize = 4 << 10;
 /// How often a deaf reader looks whether the experiment is over.
 const DEAF_GLANCE: Duration = Duration::from_millis(5);
 
@@ -61,6 +62,8 @@ enum Job {
     Message { connection: u64, opcode: Opcode, payload: Vec<u8>, heard_ns: u64 },
     /// It is to be answered as it is.
     Answer { connection: u64, opcode: Opcode, payload: Vec<u8> },
+    /// It said goodbye, and nothing comes of it.
+    Ignored,
     /// It is gone.
     Leave { connection: u64 },
     /// Close everything.
@@ -76,6 +79,9 @@ impl FaultyServer {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         // Accepted sockets inherit it.
         socket2::SockRef::from(&listener).set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        if fault.wants_little_room() {
+            socket2::SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        }
         let address = listener.local_addr()?;
         let stopping = Arc::new(AtomicBool::new(false));
         let (jobs, inbox) = channel();
@@ -121,8 +127,13 @@ fn accept(listener: &TcpListener, fault: Fault, jobs: &Sender<Job>, stopping: &A
         let jobs = jobs.clone();
         let mut ear = Ear { fault, said: 0, stopping: Arc::clone(stopping) };
         let read = move || {
+            let ended = serve(connection, stream, &mut ear, &jobs);
+            if ended.is_ok() && ear.fault == Fault::Cling {
+                // The hub has the socket too, so it stays open.
+                let _ = jobs.send(Job::Ignored);
+                return;
+            }
             // However a client goes, the hub learns that it went; why does not matter here.
-            let _ = serve(connection, stream, &mut ear, &jobs);
             let _ = jobs.send(Job::Leave { connection });
         };
         readers.extend(thread::Builder::new().name(format!("selftest-{connection}")).spawn(read));
@@ -184,6 +195,10 @@ fn serve(connection: u64, mut stream: TcpStream, ear: &mut Ear, jobs: &Sender<Jo
                 Event::Ping(payload) => (Opcode::Pong, payload.to_vec()),
                 // This server agrees on no compression, and its decoder refuses the bit.
                 Event::Pong(_) | Event::Compressed { .. } => continue,
+                Event::Close(_) if ear.fault == Fault::Cling => {
+                    tell(jobs, Job::Ignored)?;
+                    continue;
+                }
                 Event::Close(_) => {
                     // RFC 6455 §5.5.1: answered with a close of our own; then the server closes first (§7.1.1).
                     return tell(
@@ -236,15 +251,6 @@ fn other(error: &dyn std::fmt::Display) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-/// One connection, as the hub has it.
-#[derive(Debug)]
-struct Peer {
-    stream: TcpStream,
-    joined: bool,
-    opcode: Opcode,
-    line: Line,
-}
-
 struct Hub {
     mode: Mode,
     fault: Fault,
@@ -272,9 +278,7 @@ impl Hub {
     fn handle(&mut self, job: Job) {
         match job {
             Job::Open { connection, stream } => {
-                let _ = stream.set_write_timeout(Some(WRITE_TIMEOUT));
-                let peer = Peer { stream, joined: false, opcode: Opcode::Binary, line: Line::default() };
-                self.peers.insert(connection, peer);
+                self.peers.insert(connection, Peer::new(stream));
             }
             Job::Join { connection, response } => self.join(connection, &response),
             Job::Message { connection, opcode, payload, heard_ns } => {
@@ -287,6 +291,7 @@ impl Hub {
                     let _ = peer.stream.shutdown(Shutdown::Both);
                 }
             }
+            Job::Ignored => self.saboteur.cling(),
             Job::Leave { connection } => {
                 self.peers.remove(&connection);
             }
@@ -295,9 +300,9 @@ impl Hub {
     }
 
     fn join(&mut self, connection: u64, response: &[u8]) {
-        let admitted = self.saboteur.admit(connection);
         let Some(peer) = self.peers.get_mut(&connection) else { return };
-        if admitted {
+        if let Some(line) = self.saboteur.admit(connection) {
+            peer.line = line;
             peer.joined = peer.stream.write_all(response).is_ok();
         } else {
             let _ = peer.stream.write_all(
@@ -319,34 +324,41 @@ impl Hub {
                 continue;
             }
             if self.saboteur.cuts(*connection) {
-                peer.joined = false;
-                let _ = peer.stream.shutdown(Shutdown::Both);
+                peer.shut_out();
                 continue;
             }
+            if !peer.has_room() {
+                if self.saboteur.meet_full(&mut peer.line, payload) {
+                    peer.shut_out();
+                }
+                continue;
+            }
+            if let Some(notice) = self.saboteur.notice(&mut peer.line) {
+                peer.offer(Opcode::Text, notice.as_bytes());
+            }
             peer.opcode = opcode;
-            self.saboteur.deliver(&mut peer.line, payload, now_ns(), &mut self.out);
+            let is_sender = *connection == from;
+            self.saboteur.deliver(&mut peer.line, payload, is_sender, now_ns(), &mut self.out);
             for payload in self.out.drain(..) {
-                peer.send(opcode, &payload);
+                if self.fault.waits() {
+                    peer.send(opcode, &payload);
+                } else {
+                    peer.offer(opcode, &payload);
+                }
             }
         }
     }
 
     fn flush(&mut self) {
-        for peer in self.peers.values_mut() {
+        for peer in self.peers.values_mut().filter(|peer| peer.joined) {
+            if peer.has_room()
+                && let Some(notice) = self.saboteur.notice(&mut peer.line)
+            {
+                peer.offer(Opcode::Text, notice.as_bytes());
+            }
             if let Some(held) = self.saboteur.flush(&mut peer.line) {
                 peer.send(peer.opcode, &held);
             }
-        }
-    }
-}
-
-impl Peer {
-    /// Sends one frame; a peer that cannot be written to is gone, and its reader will say so.
-    fn send(&mut self, opcode: Opcode, payload: &[u8]) {
-        let mut frame = Vec::with_capacity(payload.len() + 14);
-        encode(&mut frame, opcode, payload);
-        if self.stream.write_all(&frame).is_err() {
-            let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
 }
@@ -413,7 +425,8 @@ mod tests {
 
     #[test]
     fn refused_and_cut_connections_are_booked() {
-        let server = FaultyServer::start(Mode::Broadcast, Fault::Refuse { every: 2 }).expect("starts");
+        let server =
+            FaultyServer::start(Mode::Broadcast, Fault::Refuse { from: 0, every: 2 }).expect("starts");
         let ((_a, good), (_b, bad)) = (open(&server), open(&server));
         assert!(good.contains(" 101 ") && bad.contains(" 503 "));
         assert_eq!(server.stop().refused, 1);
