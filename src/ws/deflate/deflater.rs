@@ -61,6 +61,13 @@ impl Deflater {
         Self { deflate: Deflate::new_with_config(config), memory: Memory::Fresh }
     }
 
+    /// Has the next message refer to nothing that was sent before.
+    pub fn forget(&mut self) {
+        if self.memory == Memory::Sent {
+            self.memory = Memory::Stale;
+        }
+    }
+
     /// Appends a whole message as one frame, not masked: what a server sends. With `keep_context` it may refer to those
     /// before it; without, whoever can inflate with this window can read it. Returns whether the frame is compressed:
     /// without context what would not shrink is sent as it is.
