@@ -59,4 +59,21 @@ macro_rules! replayed {
     };
 }
 
-replayed!(head, lists, response, frames_server, frames_client, utf8, body, query, inflate, connection);
+replayed!(
+    head,
+    lists,
+    response,
+    frames_server,
+    frames_client,
+    utf8,
+    body,
+    query,
+    inflate,
+    connection,
+    tokens,
+    proxy,
+    payload,
+    packets,
+    publishing,
+    sessions
+);

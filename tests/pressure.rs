@@ -8,6 +8,7 @@
 
 mod common;
 
+use common::aftermath::{Footprint, Scene};
 use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
@@ -288,4 +289,37 @@ fn cpu_ticks(pid: u32) -> u64 {
     // Behind the name in parentheses; utime and stime are fields 14 and 15 (proc(5)).
     let fields = stat.rsplit(") ").next().expect("rsplit yields at least one");
     fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+/// glibc alone knows this setting; others give large blocks back by themselves.
+#[cfg(target_env = "gnu")]
+#[test]
+fn with_a_fixed_threshold_the_memory_of_large_publications_goes_back() {
+    const LARGE: usize = 1 << 20;
+    let large_ones = |is_fixed: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
+        command.args(["--listen", "127.0.0.1:0", "--message-max", "2mi", "--queue-max", "8mi"]);
+        if is_fixed {
+            command.env("MALLOC_MMAP_THRESHOLD_", "131072");
+        }
+        let scene = Scene::of(Server::run(command));
+        let mut rooms: Vec<[Peer; 3]> = Vec::new();
+        for room in ["/broadcast/a", "/broadcast/b", "/broadcast/c"] {
+            let publisher = scene.open(&format!("{room}?self=0"));
+            rooms.push([Peer::open(narrow(&scene), room), scene.open(room), publisher]);
+        }
+        for number in 0..20 {
+            for [_, healthy, publisher] in &mut rooms {
+                publisher.send(BINARY, &vec![number; LARGE - 1000 * usize::from(number)]);
+                assert_eq!(healthy.message().payload[0], number);
+            }
+        }
+        drop(rooms);
+        scene.wait_for_descriptors();
+        scene
+    };
+    let (fixed, floating) = (large_ones(true), large_ones(false));
+    fixed.aftermath();
+    let grown = |scene: &Scene| Footprint::of(scene.pid()).memory.saturating_sub(scene.before().memory) >> 10;
+    println!("grown by {} KiB with a fixed threshold, by {} KiB without", grown(&fixed), grown(&floating));
 }

@@ -87,6 +87,46 @@ fn who_comes_back_is_known_by_its_ticket_or_its_session() {
 }
 
 #[test]
+fn handshakes_are_counted_by_what_became_of_them() {
+    let secure = Secure::start(&["--handshake-timeout", "1s"]);
+    let client = Client::of(&secure);
+    client.open("/echo").close();
+    client.open("/echo").close();
+    secure.counts("stentor_tls_handshakes_total{kind=\"full\"} 1");
+    secure.counts("stentor_tls_handshakes_total{kind=\"resumed\"} 1");
+    let _ = secure.connect().write_all(b"GET / HTTP/1.1\r\n\r\n");
+    secure.counts("stentor_tls_handshakes_failed_total{reason=\"not_tls\"} 1");
+    let half = secure.connect();
+    (&half).write_all(b"\x16\x03\x01").expect("it is taken");
+    drop(half);
+    secure.counts("stentor_tls_handshakes_failed_total{reason=\"left\"} 1");
+    let _silent = secure.connect();
+    secure.counts("stentor_tls_handshakes_failed_total{reason=\"unfinished\"} 1");
+    secure.counts("stentor_tls_sends_cut_total 0");
+}
+
+#[test]
+fn the_bytes_of_an_unfinished_record_are_a_sign_of_life() {
+    let secure = Secure::start(&["--ping-interval", "500ms", "--pong-timeout", "500ms"]);
+    let mut peer = Client::of(&secure).open("/echo");
+    let mut record = Vec::new();
+    peer.stream.conn.writer().write_all(&encode(true, TEXT, b"slow")).expect("it is encrypted");
+    peer.stream.conn.write_tls(&mut record).expect("it fits");
+    // Longer than a ping may stay without an answer, and none is given: the peer is busy saying this.
+    for byte in record.chunks(1) {
+        peer.stream.sock.tcp.write_all(byte).expect("the server has not let go");
+        std::thread::sleep(std::time::Duration::from_millis(80));
+    }
+    let heard = loop {
+        let frame = peer.read();
+        if frame.opcode != PING {
+            break frame;
+        }
+    };
+    assert_eq!(heard.text(), "slow");
+}
+
+#[test]
 fn the_protocol_is_http_1_1_or_none_at_all() {
     let secure = Secure::start(&[]);
     for (offered, agreed) in

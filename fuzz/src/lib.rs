@@ -15,8 +15,15 @@ pub mod inflate;
 pub mod lists;
 pub mod memory_net;
 pub mod naive;
+pub mod packets;
+pub mod payload;
+pub mod proxy;
+pub mod publishing;
 pub mod query;
 pub mod response;
+pub mod scene;
+pub mod sessions;
+pub mod tokens;
 pub mod utf8;
 
 /// Holds something of the bytes, or panics.
@@ -34,4 +41,10 @@ pub const TARGETS: &[(&str, Law)] = &[
     ("query", query::run),
     ("inflate", inflate::run),
     ("connection", connection::run),
+    ("tokens", tokens::run),
+    ("proxy", proxy::run),
+    ("payload", payload::run),
+    ("packets", packets::run),
+    ("publishing", publishing::run),
+    ("sessions", sessions::run),
 ];

@@ -5,8 +5,9 @@
 //! read by every peer of the dialect (RFC 7692 §7.2.3.2). A peer with context takeover may have one of its own, whose
 //! memory of what that peer was sent makes small messages smaller still.
 //!
-//! Invariants: a frame in another dialect is never longer than the plain one; what an own compressor refers to is
-//! what the peer's window holds: a compressed message of somebody else's making in between makes it begin afresh.
+//! Invariants: a frame of a shared compressor is never longer than the plain one, one of an own by less than eight bytes; what an
+//! own compressor refers to is what the peer's window holds: a compressed message of somebody else's making in between makes
+//! it begin afresh.
 
 use super::dialect::Dialect;
 use crate::base::mutation::{Mutation, is_made};
@@ -16,6 +17,14 @@ use crate::ws::{Header, Kind, Opcode, Role};
 /// A larger message is sent as it is, in bytes: compressing cannot be divided between turns, and four MiB,
 /// for both windows, were seen to keep everybody else waiting for 150 to 220 ms.
 pub const COMPRESS_BYTES_MAX: usize = 256 * 1024;
+
+/// A smaller message cannot become shorter, in bytes: the least that a compressor makes of anything is a match and the end of
+/// its block, 25 bits. Tried in vain it would cost its peer's compressor the memory.
+const COMPRESS_BYTES_MIN: usize = 5;
+
+/// By how much a frame of a peer's own compressor may be longer than the plain one, in bytes: the header of a block that is only
+/// stored, and a few. The first of many small messages seldom becomes shorter, and what was not sent may not be remembered.
+const LONGER_BYTES_MAX: usize = 8;
 
 /// The compressors of a worker, and what went through them.
 #[derive(Debug)]
@@ -65,11 +74,19 @@ impl Default for Compressors {
 }
 
 impl Compressors {
-    /// For messages of at least `min` bytes.
+    /// For messages of at least `min` bytes, and never fewer than could become shorter.
     #[must_use]
     pub fn new(min: usize) -> Self {
         let shared = Dialect::DEFLATED.map(|_| None);
-        Self { min, shared, messages: 0, unshrunk: 0, oversized: 0, bytes_in: 0, bytes_out: 0 }
+        Self {
+            min: min.max(COMPRESS_BYTES_MIN),
+            shared,
+            messages: 0,
+            unshrunk: 0,
+            oversized: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
     }
 
     /// Appends the single plain `frame` to `out` in `dialect`; returns whether that is any different.
@@ -80,8 +97,9 @@ impl Compressors {
         };
         let make = || Box::new(Deflater::new(dialect.window_bits()));
         let mut deflater = self.shared[slot].take().unwrap_or_else(make);
-        let keeps_context = is_made(Mutation::ContextShared);
-        let is_compressed = self.compress(&mut deflater, &message, keeps_context, out);
+        let keep_context = is_made(Mutation::ContextShared);
+        let how = How { keep_context, longer_max: 0 };
+        let is_compressed = self.compress(&mut deflater, &message, how, out);
         self.shared[slot] = Some(deflater);
         is_compressed
     }
@@ -109,8 +127,12 @@ impl Compressors {
         let Some(message) = self.worthwhile(frame) else { return out.extend_from_slice(frame) };
         let make = || Box::new(Deflater::new(dialect.window_bits()));
         let deflater = own.deflater.get_or_insert_with(make);
+        if own.is_stale {
+            deflater.forget();
+        }
+        let how = How { keep_context: true, longer_max: LONGER_BYTES_MAX };
         // What was compressed and is not sent so is in its memory, but not in the peer's window.
-        own.is_stale = !self.compress(deflater, &message, !own.is_stale, out);
+        own.is_stale = !self.compress(deflater, &message, how, out);
     }
 
     /// What is in `frame`, if it is to be tried: a whole message that is neither too small nor too large.
@@ -127,19 +149,19 @@ impl Compressors {
         is_worth_it.then_some(Message { kind, payload, frame })
     }
 
-    /// Appends a message compressed if that makes its frame shorter, else as it is; returns which.
+    /// Appends a message compressed if that does not make its frame longer than it may be, else as it is; returns which.
     fn compress(
         &mut self,
         deflater: &mut Deflater,
         message: &Message<'_>,
-        keep_context: bool,
+        how: How,
         out: &mut Vec<u8>,
     ) -> bool {
         let Message { kind, payload, frame } = *message;
         let before = out.len();
-        let is_shorter =
-            deflater.encode_deflated(out, kind, payload, keep_context) && out.len() - before < frame.len();
-        if is_shorter {
+        let is_sent = deflater.encode_deflated(out, kind, payload, how.keep_context)
+            && out.len() - before < frame.len() + how.longer_max;
+        if is_sent {
             self.messages += 1;
         } else {
             self.unshrunk += 1;
@@ -148,8 +170,17 @@ impl Compressors {
         }
         self.bytes_in += payload.len() as u64;
         self.bytes_out += (out.len() - before) as u64;
-        is_shorter
+        is_sent
     }
+}
+
+/// How a message is compressed.
+#[derive(Clone, Copy)]
+struct How {
+    /// It may refer to those before it, and those behind it to it.
+    keep_context: bool,
+    /// So many bytes longer it may become, less one.
+    longer_max: usize,
 }
 
 /// A message in a frame of ours.

@@ -17,6 +17,9 @@ use crate::ws::{Kind, Opcode, encode_header};
 /// What a command weighs beside its bytes: two thousand of them fill a turn.
 const COMMAND_WEIGHT_BYTES: usize = 128;
 
+/// What a reply to a compressed peer weighs, in times its length: compressing is so much dearer than copying.
+const COMPRESS_WEIGHT: usize = 4;
+
 /// What is to be done for single peers, in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -25,6 +28,8 @@ pub struct Outbox {
     /// What [`Action::Shared`] is about.
     shared: Vec<Frame>,
     burden: usize,
+    /// Whose replies are compressed on their way, a bit for each index.
+    compressed: Vec<u64>,
     lent: Option<Lent>,
 }
 
@@ -143,12 +148,23 @@ impl Outbox {
     pub fn upgrade(&mut self, to: ConnId, dialect: Dialect, write: impl FnOnce(&mut Vec<u8>)) {
         let action = if dialect == Dialect::Raw { Action::Reply } else { Action::Upgrade(dialect) };
         self.append(to, action, write);
+        if dialect.slot().is_some() {
+            let at = to.index as usize / 64;
+            self.compressed.resize(self.compressed.len().max(at + 1), 0);
+            self.compressed[at] |= 1 << (to.index % 64);
+        }
     }
 
-    /// Counts `bytes` more as waiting: what waits is dearer than its length says.
+    /// `of` has gone, and somebody else may come to be called so.
+    pub fn forget(&mut self, of: ConnId) {
+        if let Some(word) = self.compressed.get_mut(of.index as usize / 64) {
+            *word &= !(1 << (of.index % 64));
+        }
+    }
+
     #[inline]
-    pub const fn weigh(&mut self, bytes: usize) {
-        self.burden += bytes;
+    fn is_compressed(&self, to: ConnId) -> bool {
+        self.compressed.get(to.index as usize / 64).is_some_and(|word| word >> (to.index % 64) & 1 == 1)
     }
 
     /// Answers a ping of `to`.
@@ -233,6 +249,9 @@ impl Outbox {
         let from = self.arena.len() as u32;
         write(&mut self.arena);
         let until = self.arena.len() as u32;
+        if action == Action::Reply && self.is_compressed(to) {
+            self.burden += (until - from) as usize * (COMPRESS_WEIGHT - 1);
+        }
         match self.commands.last_mut() {
             // Natural corking: what one peer is owed in a row leaves in one write.
             Some(last)
@@ -314,6 +333,26 @@ mod tests {
             assert_eq!(outbox.repeated(), None);
             assert!(!outbox.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_compressed_for_a_peer_weighs_more_whoever_had_it_sent() {
+        let weight = |outbox: &mut Outbox, to| {
+            let before = outbox.len();
+            outbox.reply(to, Kind::Text, &[b'x'; 100]);
+            outbox.len() - before
+        };
+        let mut outbox = Outbox::default();
+        let far = ConnId { index: 200, serial: 3 };
+        outbox.upgrade(BOB, Dialect::Wide, |_| {});
+        outbox.upgrade(far, Dialect::Narrow, |_| {});
+        outbox.upgrade(ANN, Dialect::Raw, |_| {});
+        let plain = weight(&mut outbox, ANN);
+        assert_eq!(weight(&mut outbox, BOB) - plain, 3 * 102 + COMMAND_WEIGHT_BYTES);
+        assert_eq!(weight(&mut outbox, far) - plain, 3 * 102 + COMMAND_WEIGHT_BYTES);
+        outbox.forget(BOB);
+        let another = ConnId { serial: 9, ..BOB };
+        assert_eq!(weight(&mut outbox, another) - plain, COMMAND_WEIGHT_BYTES);
     }
 
     #[test]

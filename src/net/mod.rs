@@ -100,6 +100,12 @@ pub trait Net {
     /// As [`send`](Self::send).
     fn send_vectored(&mut self, socket: &mut Self::Socket, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether the last `recv`, although it gave nothing, took bytes that the peer sent: of something that is not whole. They are a
+    /// sign of life like any other.
+    fn has_heard(&self, _: &Self::Socket) -> bool {
+        false
+    }
+
     /// Whether there is more to read, or an end, although the last `recv` came short and no event will say so. A
     /// kernel's socket never has; one that carries its own protocol may.
     fn has_more(&self, _: &Self::Socket) -> bool {
@@ -142,6 +148,11 @@ pub trait Net {
     /// Connections that found a listener's queue full, and those dropped before they were accepted, since the system started,
     /// all listeners of this machine; `None` where the system does not say.
     fn listen_overflows(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// What became of those who speak TLS; `None` where nobody can.
+    fn tls_counts(&self) -> Option<&tls::TlsCounts> {
         None
     }
 

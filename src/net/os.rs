@@ -25,7 +25,7 @@ use super::signals::SignalSource;
 use super::socket::{Address, Listener, Queues, listen_tcp, listen_unix};
 pub use super::stream::OsSocket;
 use super::switchboard::Switchboard;
-use super::tls::{Budget, SCRATCH_BYTES, TlsSocket};
+use super::tls::{Shared, TlsCounts, TlsSocket};
 use super::{Net, Peer, Ready};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
@@ -57,10 +57,7 @@ pub struct OsNet {
     /// Connections of proxies, by descriptor.
     pub(super) introductions: HashMap<RawFd, Introduction>,
     identity: Option<Identity>,
-    /// Where records are read to; empty without TLS.
-    scratch: Vec<u8>,
-    /// What may still be done in this turn for those who speak TLS.
-    budget: Budget,
+    tls: Shared,
 }
 
 /// The permissions of the file of a Unix socket if nobody says otherwise: this user's alone.
@@ -85,8 +82,7 @@ impl OsNet {
             proxies: Proxies::default(),
             introductions: HashMap::new(),
             identity: None,
-            scratch: Vec::new(),
-            budget: Budget::TURN,
+            tls: Shared::default(),
         })
     }
 
@@ -169,7 +165,7 @@ impl OsNet {
     /// Who we are to those who speak TLS, from now on.
     pub fn identify(&mut self, identity: Identity) {
         self.identity = Some(identity);
-        self.scratch = vec![0; SCRATCH_BYTES];
+        self.tls.open();
     }
 
     /// Has SIGTERM, SIGINT and SIGHUP arrive as [`Ready::Signal`].
@@ -186,7 +182,7 @@ impl Net for OsNet {
     type Socket = OsSocket;
 
     fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> io::Result<()> {
-        self.budget = Budget::TURN;
+        let timeout = if self.tls.begin_turn(ready) { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -243,7 +239,7 @@ impl Net for OsNet {
                 let identity = self.identity.as_ref().ok_or(io::ErrorKind::NotConnected)?;
                 let (mut stream, from) = listener.accept()?;
                 self.poll.registry().register(&mut stream, token, both)?;
-                let socket = TlsSocket::new(stream, identity.config())?;
+                let socket = TlsSocket::new(stream, identity.config(), id)?;
                 (OsSocket::Tls(Box::new(socket)), self.proxies.has(from.ip()))
             }
             Listener::Resting { .. } => return Err(io::ErrorKind::WouldBlock.into()),
@@ -285,7 +281,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.read(into),
             OsSocket::Unix(stream) => stream.read(into),
-            OsSocket::Tls(tls) => tls.recv(&mut self.scratch, &mut self.budget, into),
+            OsSocket::Tls(tls) => self.tls.recv(tls, into),
         }
     }
 
@@ -294,7 +290,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write(bytes),
             OsSocket::Unix(stream) => stream.write(bytes),
-            OsSocket::Tls(tls) => tls.send(&[io::IoSlice::new(bytes)]),
+            OsSocket::Tls(tls) => self.tls.send(tls, &[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -302,7 +298,7 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(stream) => stream.write_vectored(slices),
             OsSocket::Unix(stream) => stream.write_vectored(slices),
-            OsSocket::Tls(tls) => tls.send(slices),
+            OsSocket::Tls(tls) => self.tls.send(tls, slices),
         }
     }
 
@@ -311,6 +307,13 @@ impl Net for OsNet {
         match socket {
             OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
             OsSocket::Tls(tls) => tls.has_more(),
+        }
+    }
+
+    fn has_heard(&self, socket: &OsSocket) -> bool {
+        match socket {
+            OsSocket::Tcp(_) | OsSocket::Unix(_) => false,
+            OsSocket::Tls(tls) => tls.has_heard(),
         }
     }
 
@@ -336,8 +339,7 @@ impl Net for OsNet {
             self.introductions.remove(&socket.descriptor());
         }
         if let OsSocket::Tls(tls) = &mut socket {
-            // A stream that ends without `close_notify` looks cut off to the peer; one that is broken cannot be told.
-            let _ = tls.finish();
+            self.tls.close(tls);
         }
         drop(socket);
     }
@@ -356,6 +358,10 @@ impl Net for OsNet {
             changed += usize::from(listener.rest(is_resting, queues, token, self.poll.registry())?);
         }
         Ok(changed)
+    }
+
+    fn tls_counts(&self) -> Option<&TlsCounts> {
+        self.identity.as_ref().map(|_| self.tls.counts())
     }
 
     fn listen_overflows(&self) -> Option<(u64, u64)> {

@@ -8,7 +8,6 @@ use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -155,7 +154,10 @@ pub(super) fn listen_unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Un
             return Err(error);
         }
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-        let answer = UnixStream::connect(path).err().map(|error| error.kind());
+        // Without blocking: where the queue of a live one is full, the answer is that it is, and not the queue's end.
+        let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        caller.set_nonblocking(true)?;
+        let answer = caller.connect(&address).err().map(|error| error.kind());
         if !is_socket || answer != Some(io::ErrorKind::ConnectionRefused) {
             return Err(error);
         }
@@ -191,5 +193,30 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.contains("9001") || error.contains("stentor.sock"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_unix_socket_whose_queue_is_full_is_a_live_one_and_keeps_nobody_waiting() {
+        let path = std::env::temp_dir().join(format!("stentor-test-full-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let (busy, at) = (socket(), SockAddr::unix(&path).unwrap());
+        busy.bind(&at).unwrap();
+        busy.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let caller = socket();
+            caller.set_nonblocking(true).unwrap();
+            match caller.connect(&at) {
+                Ok(()) => waiting.push(caller),
+                Err(error) => break assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        let (told, answer) = std::sync::mpsc::channel();
+        let wanted = path.clone();
+        std::thread::spawn(move || told.send(listen_unix(&wanted, 0o600, 16).unwrap_err().kind()));
+        let patience = std::time::Duration::from_secs(20);
+        assert_eq!(answer.recv_timeout(patience), Ok(io::ErrorKind::AddrInUse));
+        std::fs::remove_file(path).unwrap();
     }
 }

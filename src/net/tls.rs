@@ -6,7 +6,7 @@
 //!
 //! - *Reading* goes on until the room is full or the socket is empty; handshake records are dealt with on the way.
 //! - *Writing* encrypts one record at a time, and the next only when the one before has left: at most one record of
-//!   ciphertext waits for a peer, whatever is sent to it. **The last byte is the receipt**: of a record that the socket
+//!   ciphertext waits for a peer, whatever is sent to it. A long message is encrypted over several turns. **The last byte is the receipt**: of a record that the socket
 //!   did not take whole, all bytes but the last count as written. So the frame in it counts as begun (nothing is put
 //!   before it, it is not dropped), and nobody takes for sent what is still here.
 //! - *Ending*: `close_notify` goes behind everything that waits, and then the FIN. A peer that ends its stream without
@@ -15,13 +15,23 @@
 //! Invariants: a record is never cut one byte behind the beginning of a slice (the receipt would leave a frame as not
 //! begun); what the socket gave and nobody took yet is at most `AHEAD_BYTES` and one record.
 
-use std::fmt;
+mod counts;
+mod refused;
+mod shared;
+
 use std::io::{self, IoSlice, Read, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
-use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, ServerConfig, ServerConnection};
+use rustls::{Error, ServerConfig, ServerConnection};
+
+use crate::base::id::ConnId;
+pub use counts::TlsCounts;
+use counts::{BROKEN, LEFT, Outcome, UNFINISHED};
+pub use refused::Refused;
+pub(super) use shared::Shared;
+use shared::{Budget, SCRATCH_BYTES};
 
 /// Plaintext of one record at most, in bytes (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16 * 1024;
@@ -40,32 +50,23 @@ const HANDSHAKE_BYTES_MAX: usize = 16 * 1024;
 /// Records taken in one `recv`, in bytes: a peer that puts a single byte into each would keep the loop for long.
 const TAKEN_BYTES_MAX: usize = 2 * SCRATCH_BYTES;
 
-/// Room for what one system call reads; one for the whole loop.
-pub(super) const SCRATCH_BYTES: usize = 128 * 1024;
-
-/// Steps of TLS handshakes made between two waits. One costs a signature, with RSA up to a millisecond: a thousand who
-/// come at once would keep everybody else waiting for as long as all of them take.
-const HANDSHAKES_MAX: u32 = 16;
-
-/// What may be done in one turn for all who speak TLS.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
-    /// Steps of handshakes.
-    pub(super) handshakes: u32,
-    /// Encrypted bytes taken, whatever they come to: a record of one byte costs nearly what one of a thousand does.
-    pub(super) bytes: usize,
-}
-
-impl Budget {
-    /// Of a turn that begins. Records of one byte are 23 bytes; 25 MiB of them in one turn were seen to take 166 ms.
-    pub(super) const TURN: Self = Self { handshakes: HANDSHAKES_MAX, bytes: 2 * 1024 * 1024 };
-}
+/// Encrypted for one peer in one turn, in bytes: a megabyte takes a millisecond, and a reply may be of 512.
+/// (`stentor_tls_sends_cut_total`)
+const SENT_BYTES_MAX: usize = 256 * 1024;
 
 /// A TCP connection that speaks TLS.
 #[derive(Debug)]
 pub struct TlsSocket {
     stream: TcpStream,
     tls: ServerConnection,
+    /// Under which name it is registered.
+    id: ConnId,
+    /// What became of the handshake, until it has been asked for.
+    outcome: Option<Outcome>,
+    /// Nothing has become of it yet.
+    is_undecided: bool,
+    /// The last `recv` took something from the socket.
+    has_heard: bool,
     /// How the peer's side ended, if it has.
     end: Option<End>,
     /// What was read from the socket and did not fit: empty nearly always.
@@ -74,6 +75,8 @@ pub struct TlsSocket {
     shaken: usize,
     /// The last `recv` stopped before the socket was empty.
     is_cut: bool,
+    /// The last `send` stopped before the socket was full.
+    is_send_cut: bool,
     /// The last byte of what was encrypted has not been counted as written.
     owes_receipt: bool,
     /// How far our own end has come.
@@ -100,98 +103,25 @@ enum Parting {
     Finished,
 }
 
-/// Why there is no TLS with a peer.
-#[derive(Debug, Clone)]
-pub struct Refused {
-    label: &'static str,
-    why: String,
-}
-
-impl Refused {
-    /// One of a few words for the metrics, if `error` says that a peer broke TLS.
-    #[must_use]
-    pub fn label_of(error: &io::Error) -> Option<&'static str> {
-        error.get_ref()?.downcast_ref::<Self>().map(|refused| refused.label)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-impl From<&Error> for Refused {
-    fn from(error: &Error) -> Self {
-        Self { label: label(error), why: error.to_string() }
-    }
-}
-
-/// Sorts what the library can say into few words: labels of metrics are bounded.
-fn label(error: &Error) -> &'static str {
-    use AlertDescription as Alert;
-    use PeerIncompatible as Why;
-    // The library's enums grow: first match wins, and what is new to us is `malformed`.
-    let known = [
-        (
-            "not_tls",
-            matches!(
-                error,
-                Error::InvalidMessage(
-                    InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion
-                )
-            ),
-        ),
-        (
-            "version",
-            matches!(
-                error,
-                Error::PeerIncompatible(
-                    Why::Tls12NotOffered
-                        | Why::Tls12NotOfferedOrEnabled
-                        | Why::ServerDoesNotSupportTls12Or13
-                        | Why::ServerTlsVersionIsDisabledByOurConfig
-                        | Why::SupportedVersionsExtensionRequired
-                )
-            ),
-        ),
-        ("nothing_in_common", matches!(error, Error::PeerIncompatible(_))),
-        ("alpn", matches!(error, Error::NoApplicationProtocol)),
-        (
-            "certificate_rejected",
-            matches!(
-                error,
-                Error::AlertReceived(
-                    Alert::UnknownCA
-                        | Alert::BadCertificate
-                        | Alert::CertificateUnknown
-                        | Alert::CertificateExpired
-                        | Alert::UnsupportedCertificate
-                )
-            ),
-        ),
-        ("alert", matches!(error, Error::AlertReceived(_))),
-        ("record", matches!(error, Error::DecryptError | Error::PeerSentOversizedRecord)),
-    ];
-    known.iter().find(|(_, is_it)| *is_it).map_or("malformed", |(label, _)| label)
-}
-
 impl TlsSocket {
     /// The server's end of `stream`, which has said nothing yet.
     ///
     /// # Errors
     /// When the settings cannot work with this library, which loading them has excluded.
-    pub(super) fn new(stream: TcpStream, settings: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, settings: Arc<ServerConfig>, id: ConnId) -> io::Result<Self> {
         let tls = ServerConnection::new(settings).map_err(io::Error::other)?;
         Ok(Self {
             stream,
             tls,
+            id,
+            outcome: None,
+            is_undecided: true,
+            has_heard: false,
             end: None,
             unfed: Vec::new(),
             shaken: 0,
             is_cut: false,
+            is_send_cut: false,
             owes_receipt: false,
             parting: Parting::None,
         })
@@ -202,14 +132,37 @@ impl TlsSocket {
         &self.stream
     }
 
+    /// Under which name it was accepted.
+    const fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// What became of the handshake; told once.
+    const fn outcome(&mut self) -> Option<Outcome> {
+        self.outcome.take()
+    }
+
+    /// The same at the end of the connection: a handshake of which nothing has become has failed.
+    fn last_outcome(&mut self) -> Option<Outcome> {
+        self.decide(Outcome::Failed(UNFINISHED));
+        self.outcome()
+    }
+
+    fn decide(&mut self, outcome: Outcome) {
+        if std::mem::take(&mut self.is_undecided) {
+            self.outcome = Some(outcome);
+        }
+    }
+
+    /// Whether the last [`recv`](Self::recv) took anything from the socket.
+    pub(super) const fn has_heard(&self) -> bool {
+        self.has_heard
+    }
+
     /// Reads plain bytes until `into` is full, the socket is empty, or enough has been taken. `scratch` is lent for what
     /// comes encrypted; `budget` is what may still be done in this turn.
-    pub(super) fn recv(
-        &mut self,
-        scratch: &mut [u8],
-        budget: &mut Budget,
-        into: &mut [u8],
-    ) -> io::Result<usize> {
+    fn recv(&mut self, scratch: &mut [u8], budget: &mut Budget, into: &mut [u8]) -> io::Result<usize> {
+        self.has_heard = false;
         let is_spent = budget.bytes == 0 || (budget.handshakes == 0 && self.tls.is_handshaking());
         if is_spent && self.end.is_none() {
             self.is_cut = true;
@@ -248,6 +201,10 @@ impl TlsSocket {
             }
         }
         self.is_cut = !is_drained && filled < into.len();
+        self.has_heard = taken > 0;
+        if self.is_undecided {
+            self.look_at_handshake();
+        }
         if self.tls.wants_write() {
             // A broken socket tells the next read or write; one that is full has an edge to come.
             let _ = self.flush();
@@ -261,6 +218,20 @@ impl TlsSocket {
             Some(End::Closed) => Ok(0),
             Some(End::Broken(kind)) => Err((*kind).into()),
             Some(End::Refused(refused)) => Err(io::Error::new(io::ErrorKind::InvalidData, refused.clone())),
+        }
+    }
+
+    /// Notes what has become of the handshake, if that is known now.
+    fn look_at_handshake(&mut self) {
+        let made = self.tls.handshake_kind().filter(|_| !self.tls.is_handshaking());
+        let failed = match &self.end {
+            None => None,
+            Some(End::Closed) => Some(LEFT),
+            Some(End::Broken(_)) => Some(BROKEN),
+            Some(End::Refused(refused)) => Some(refused.label),
+        };
+        if let Some(outcome) = made.map(Outcome::from).or(failed.map(Outcome::Failed)) {
+            self.decide(outcome);
         }
     }
 
@@ -319,16 +290,25 @@ impl TlsSocket {
         let _ = self.tls.read_tls(&mut Nothing);
     }
 
-    /// Encrypts and writes from `slices`, in order, as much as the socket takes.
-    pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Encrypts and writes from `slices`, in order, as much as the socket takes or this turn has left in `budget`.
+    fn send(&mut self, slices: &[IoSlice<'_>], budget: &mut Budget) -> io::Result<usize> {
+        self.is_send_cut = false;
         if self.tls.is_handshaking() || !self.push()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         // What was encrypted before has left: its last byte counts now, and is not encrypted again.
         let mut taken = usize::from(std::mem::take(&mut self.owes_receipt));
+        let most = SENT_BYTES_MAX.min(budget.sent);
         loop {
+            if taken >= most {
+                let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+                self.is_send_cut = taken < wanted;
+                let nothing = self.is_send_cut && taken == 0;
+                return if nothing { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) };
+            }
             let encrypted = self.encrypt(slices, taken)?;
             taken += encrypted;
+            budget.sent = budget.sent.saturating_sub(encrypted);
             if encrypted == 0 {
                 return Ok(taken);
             }
@@ -337,6 +317,11 @@ impl TlsSocket {
                 return if taken > 1 { Ok(taken - 1) } else { Err(io::ErrorKind::WouldBlock.into()) };
             }
         }
+    }
+
+    /// Whether the last [`send`](Self::send) ended although the socket takes more: no edge will tell.
+    const fn is_send_cut(&self) -> bool {
+        self.is_send_cut
     }
 
     /// Makes one record of what follows the first `skip` bytes of `slices`; returns how many bytes are in it.
@@ -428,7 +413,7 @@ mod tests {
         far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let near = listener.accept().unwrap().0;
         near.set_nonblocking(true).unwrap();
-        let mut server = TlsSocket::new(TcpStream::from_std(near), identity.config()).unwrap();
+        let mut server = TlsSocket::new(TcpStream::from_std(near), identity.config(), ConnId::NONE).unwrap();
         while client.is_handshaking() || server.tls.is_handshaking() {
             while client.wants_write() {
                 client.write_tls(&mut far).unwrap();
@@ -511,10 +496,15 @@ mod tests {
         let (mut server, mut client, mut far) = pair();
         let stuffed = stuff(&mut server);
         // Encrypted and kept: begun, but not written.
-        assert_eq!(server.send(&[IoSlice::new(b"hello")]).unwrap(), 4);
-        assert_eq!(server.send(&[IoSlice::new(b"o")]).unwrap_err().kind(), WouldBlock);
+        assert_eq!(server.send(&[IoSlice::new(b"hello")], &mut Budget::TURN.clone()).unwrap(), 4);
+        assert_eq!(
+            server.send(&[IoSlice::new(b"o")], &mut Budget::TURN.clone()).unwrap_err().kind(),
+            WouldBlock
+        );
         unstuff(&mut client, &mut far, stuffed);
-        let sent = soon(|| server.send(&[IoSlice::new(b"o"), IoSlice::new(b", world")]).ok());
+        let sent = soon(|| {
+            server.send(&[IoSlice::new(b"o"), IoSlice::new(b", world")], &mut Budget::TURN.clone()).ok()
+        });
         assert_eq!(sent, 8);
         assert_eq!(plain(&mut client, &mut far, 12), b"hello, world");
         server.finish().unwrap();
@@ -530,12 +520,38 @@ mod tests {
         let stuffed = stuff(&mut server);
         // All of the first but its last byte; of the second nothing, so that it may still be dropped.
         let slices = [IoSlice::new(&first), IoSlice::new(&second)];
-        assert_eq!(server.send(&slices).unwrap(), RECORD_BYTES - 2);
+        assert_eq!(server.send(&slices, &mut Budget::TURN.clone()).unwrap(), RECORD_BYTES - 2);
         unstuff(&mut client, &mut far, stuffed);
         let left = [IoSlice::new(&first[RECORD_BYTES - 2..]), IoSlice::new(&[3; 10])];
-        assert_eq!(soon(|| server.send(&left).ok()), 11);
+        assert_eq!(soon(|| server.send(&left, &mut Budget::TURN.clone()).ok()), 11);
         let heard = plain(&mut client, &mut far, RECORD_BYTES + 9);
         assert_eq!(heard, [&first[..], &[3; 10]].concat());
+    }
+
+    #[test]
+    fn a_long_message_is_encrypted_over_several_turns() {
+        let (mut server, mut client, mut far) = pair();
+        let long: Vec<u8> = (0..3 << 20).map(|n: u32| (n % 251) as u8).collect();
+        let wanted = long.len();
+        // There is room for more than is encrypted at once.
+        socket2::SockRef::from(&server.stream).set_send_buffer_size(1 << 20).unwrap();
+        // Somebody reads as fast as it can be written.
+        let reader = std::thread::spawn(move || plain(&mut client, &mut far, wanted));
+        let (mut sent, mut cuts) = (0, 0);
+        while sent < long.len() {
+            let before = sent;
+            match server.send(&[IoSlice::new(&long[sent..])], &mut Budget::TURN.clone()) {
+                Ok(n) => sent += n,
+                Err(error) => assert_eq!(error.kind(), WouldBlock),
+            }
+            assert!(sent - before <= SENT_BYTES_MAX + 1, "so much at once, and the receipt");
+            cuts += u32::from(server.is_send_cut());
+        }
+        assert!(reader.join().unwrap() == long);
+        assert!(cuts > 0, "the socket was not always full");
+        let mut spent = Budget { sent: 0, ..Budget::TURN };
+        let refused = server.send(&[IoSlice::new(b"more")], &mut spent).unwrap_err();
+        assert!(refused.kind() == WouldBlock && server.is_send_cut(), "others have had all of this turn");
     }
 
     #[test]

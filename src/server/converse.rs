@@ -7,8 +7,7 @@
 
 use super::connection::{Facts, Session, Stage};
 use super::limits::{
-    COMPRESS_WEIGHT, INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX,
-    WAITING_BYTES_MAX,
+    INFLATE_PEER_BYTES_MAX, LINGER, OUTBOX_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
 };
 use super::repeat::Line;
 use super::worker::Worker;
@@ -120,7 +119,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             };
             metrics.messages_in += 1;
             connection.facts.has_deadline = false;
-            let (waiting, answered) = (hub.topics.waiting_bytes(), hub.outbox.len());
+            let waiting = hub.topics.waiting_bytes();
             let mut line = Line {
                 socket: &mut connection.socket,
                 facts: &mut connection.facts,
@@ -129,9 +128,6 @@ impl<N: Net, S: Service> Worker<N, S> {
             };
             let is_lent = line.lend(&mut hub.outbox, id, payload);
             service.message(&mut Ctx::new(id, connection.tag, *now, hub), kind, payload);
-            if !line.is_raw {
-                hub.outbox.weigh((hub.outbox.len() - answered) * (COMPRESS_WEIGHT - 1));
-            }
             // Whom the service has just closed it need not hear any more.
             is_open = !hub.outbox.is_closing(id);
             let publishes = hub.topics.waiting_bytes() > waiting;

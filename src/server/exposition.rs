@@ -152,6 +152,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         page.gauge("buffers_kept_bytes", "Bytes of buffers on the shelf.", self.pool.kept_bytes() as u64);
         page.gauge("timers", "Entries in the timing wheel, stale ones included.", self.wheel.len() as u64);
         self.counters(&mut page);
+        self.transport(&mut page);
         self.compression(&mut page);
         self.remembering(&mut page);
         for figure in self.service.figures() {
@@ -240,6 +241,18 @@ impl<N: Net, S: Service> Worker<N, S> {
             "Peers not read: they do not read replies.",
             metrics.readers_paused,
         );
+    }
+
+    /// What became of those who speak TLS.
+    fn transport(&self, page: &mut Page<'_>) {
+        let Some(counts) = self.net.tls_counts() else { return };
+        let made = [("full", counts.full), ("resumed", counts.resumed)];
+        let made = made.map(|(kind, count)| (format!("kind=\"{kind}\""), count)).into();
+        page.labelled("tls_handshakes_total", "TLS handshakes made.", made);
+        let failed = counts.failed().map(|(reason, count)| (format!("reason=\"{reason}\""), count)).collect();
+        page.labelled("tls_handshakes_failed_total", "TLS handshakes that failed, by reason.", failed);
+        let help = "Sends that left some to be encrypted in the next turn.";
+        page.counter("tls_sends_cut_total", help, counts.sends_cut);
     }
 
     fn compression(&self, page: &mut Page<'_>) {

@@ -100,10 +100,6 @@ pub const PIPELINE_BYTES_MAX: usize = 16 * 1024;
 /// this is a few milliseconds.
 pub const COMPRESS_TURN_BYTES_MAX: u64 = 128 * 1024;
 
-/// What a reply to a compressed peer weighs in the outbox, in times its length: compressing is so much dearer than
-/// copying.
-pub const COMPRESS_WEIGHT: usize = 4;
-
 /// Bytes that compressed messages unfold to in one turn, all connections together; beyond, reading goes on in the next.
 /// (`stentor_turns_cut_total`)
 pub const INFLATE_TURN_BYTES_MAX: u64 = 2 * 1024 * 1024;

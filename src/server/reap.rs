@@ -53,6 +53,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             self.give_back(connection.held.take());
         }
         self.behind.remove(&id);
+        self.hub.outbox.forget(id);
         self.deflation.release(connection.memory.take());
         self.gate.leave(id);
         tracing::debug!(connection = id.serial, peer = %self.net.peer(&connection.socket), %why, "departed");

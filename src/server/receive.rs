@@ -144,6 +144,9 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 connection.facts.readable = self.net.has_more(&connection.socket);
+                if self.net.has_heard(&connection.socket) {
+                    connection.last_heard = Tick::of(self.now);
+                }
                 Arrival::Nothing
             }
             Err(error)

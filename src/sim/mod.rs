@@ -144,9 +144,11 @@ impl World {
         let trace = sink.map_or_else(Trace::default, Trace::narrated);
         let mut book = Book::new(trace, plan.config.overflow, plan.peers + 1);
         let mut peers: Vec<Peer> = (0..plan.peers).map(|number| cast(number, &mut rng, &mut book)).collect();
+        let is_open = plan.config.admission.tokens.is_empty();
+        let target = if is_open { "/echo".to_owned() } else { format!("/echo?token={}", scenario::TOKEN) };
         let probe = Part {
             comes: Nanos::MAX,
-            errand: Errand::Talk("/echo".to_owned(), 1),
+            errand: Errand::Talk(target, 1),
             reading: Reading::Prompt,
             ending: Ending::Stay,
             is_mute: false,

@@ -11,6 +11,9 @@ use crate::base::tick::{MILLI, Nanos, SECOND};
 use crate::server::deflate::{Mode, Settings};
 use crate::server::{Config, Overflow};
 
+/// The token of worlds in which one is asked for.
+pub const TOKEN: &str = "open.sesame";
+
 /// A world without chance.
 pub struct Scenario {
     /// What it is called.
@@ -110,7 +113,7 @@ pub const fn all() -> &'static [Scenario] {
     &ALL
 }
 
-const ALL: [Scenario; 33] = [
+const ALL: [Scenario; 34] = [
     Scenario { name: "connect", write: |script| script.crowd("/echo", 1) },
     Scenario { name: "echo", write: |script| script.talk("/echo", 3).ending = Ending::Polite },
     Scenario {
@@ -222,6 +225,21 @@ const ALL: [Scenario; 33] = [
     Scenario {
         name: "refused",
         write: |script| (0..4).for_each(|n| script.peer(Errand::Noise(Noise::Head(n * 3))).size = None),
+    },
+    Scenario {
+        name: "token",
+        write: |script| {
+            script.plan.config.admission.tokens = vec![TOKEN.into()];
+            script.talk("/echo?token=open.sesame", 2).ending = Ending::Polite;
+            script.talk("/broadcast?access_token=open.sesame", 1);
+            for (target, status) in [
+                ("/echo", 401),
+                ("/chat?token=open", 401),
+                ("/echo?token=open.sesame&token=open.sesame", 400),
+            ] {
+                script.peer(Errand::Noise(Noise::Barred(target, status))).size = None;
+            }
+        },
     },
     Scenario {
         name: "half-head",

@@ -18,7 +18,7 @@ use std::rc::Rc;
 /// What stands between the packets of a payload: the ASCII record separator.
 pub const SEPARATOR: u8 = 0x1E;
 
-/// Takes base64 with its padding or without.
+/// Takes base64 with its padding, with a part of it, or without.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

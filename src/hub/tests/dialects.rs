@@ -222,3 +222,22 @@ fn what_does_not_shrink_and_what_is_too_small_or_too_large_is_sent_as_it_is() {
     assert_eq!((compressors.messages, compressors.unshrunk, compressors.oversized), (0, 1, 1));
     assert!(compressors.append(Dialect::Wide, &frame(&(Kind::Binary, vec![0; 100])), &mut Vec::new()));
 }
+
+#[test]
+fn what_is_too_short_to_shrink_costs_nobody_its_memory() {
+    let (mut compressors, mut own) = (Compressors::new(0), OwnCompressor::default());
+    let mut ear = Ear::new(Dialect::Wide);
+    let mut reply = |payload: &[u8]| {
+        let mut out = Vec::new();
+        let frames = frame(&(Kind::Text, payload.to_vec()));
+        compressors.append_all(Dialect::Wide, Some(&mut own), &frames, &mut out);
+        assert_eq!(ear.hear(&out), [(Kind::Text, payload.to_vec())]);
+        out.len()
+    };
+    let first = reply(b"{\"gannet\":0.125,\"kittiwake\":17}");
+    for short in [&b""[..], b"1", b"ok", b"okay"] {
+        assert_eq!(reply(short), 2 + short.len(), "as it is");
+        let again = reply(b"{\"gannet\":0.125,\"kittiwake\":17}");
+        assert!(again < first / 2, "{again} of {first} bytes behind {short:?}");
+    }
+}

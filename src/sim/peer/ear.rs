@@ -132,6 +132,9 @@ impl Peer {
         };
         let status = response.status.code();
         if status == 101 {
+            if matches!(self.errand, Errand::Noise(Noise::Barred(..))) {
+                book.fail("http", format!("peer {} was let in, and should not be", self.number));
+            }
             let target = if let Errand::Talk(target, _) = &self.errand { target.as_str() } else { "/" };
             let agreed = self.handshake.check_response(&self.asked(target), status, response.headers());
             match agreed.map(|accepted| accepted.deflate) {
@@ -182,6 +185,7 @@ impl Peer {
     fn judge(&self, status: u16, book: &mut Book) {
         let is_due = match self.errand {
             Errand::Noise(Noise::Head(which)) => status == HEADS[which].1,
+            Errand::Noise(Noise::Barred(_, due)) => status == due,
             Errand::Noise(_) => true,
             Errand::Talk(..) | Errand::Browse(_) | Errand::Post(_) => status == 200,
         };

@@ -36,6 +36,8 @@ pub enum Noise {
     Silence,
     /// A head that must be refused: its number in the table.
     Head(usize),
+    /// A good handshake at this target, which must be answered with this status.
+    Barred(&'static str, u16),
     /// A good handshake, then a frame that breaks the protocol.
     Frame(Wrong),
     /// A good handshake, then a message that never ends, with pings in it.

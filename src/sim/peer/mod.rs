@@ -183,6 +183,7 @@ impl Peer {
                 deeds.push(Deed::Send(self.request("/echo")))
             }
             Errand::Noise(Noise::Head(which)) => deeds.push(Deed::Send(HEADS[*which].0.into())),
+            Errand::Noise(Noise::Barred(target, _)) => deeds.push(Deed::Send(self.request(target))),
             Errand::Noise(Noise::Bytes) => deeds.push(Deed::Send(self.random(400))),
             Errand::Noise(Noise::HalfHead) => {
                 let request = self.request("/echo");
@@ -259,7 +260,11 @@ impl Peer {
                     Noise::Frame(wrong) => wrong.bytes(&self.limits),
                     Noise::BadStream | Noise::Bytes => self.random(2000),
                     Noise::Unfinished => self.beginning(),
-                    Noise::HalfHead | Noise::Dribble | Noise::Silence | Noise::Head(_) => Vec::new(),
+                    Noise::HalfHead
+                    | Noise::Dribble
+                    | Noise::Silence
+                    | Noise::Head(_)
+                    | Noise::Barred(..) => Vec::new(),
                 };
                 deeds.extend([Deed::Send(bytes), Deed::Again(SECOND)]);
             }

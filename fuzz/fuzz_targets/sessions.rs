@@ -1,0 +1,5 @@
+//! The target `sessions`: hands libFuzzer's bytes to the laws of `stentor_fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| stentor_fuzz::sessions::run(data));
