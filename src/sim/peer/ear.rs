@@ -132,9 +132,7 @@ impl Peer {
         };
         let status = response.status.code();
         if status == 101 {
-            if matches!(self.errand, Errand::Noise(Noise::Barred(..))) {
-                book.fail("http", format!("peer {} was let in, and should not be", self.number));
-            }
+            self.let_in(book);
             let target = if let Errand::Talk(target, _) = &self.errand { target.as_str() } else { "/" };
             let agreed = self.handshake.check_response(&self.asked(target), status, response.headers());
             match agreed.map(|accepted| accepted.deflate) {
@@ -178,6 +176,13 @@ impl Peer {
         if !self.said_close && !self.is_mute && !self.ended {
             book.accounts[self.number].facts.said_close = true;
             self.close(code, deeds);
+        }
+    }
+
+    /// Who must not come in has not.
+    fn let_in(&self, book: &mut Book) {
+        if matches!(self.errand, Errand::Noise(Noise::Barred(..))) {
+            book.fail("http", format!("peer {} was let in, and should not be", self.number));
         }
     }
 
