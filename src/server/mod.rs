@@ -52,6 +52,7 @@ pub mod exposition;
 pub mod flush;
 pub mod heartbeat;
 pub mod inspect;
+mod interject;
 pub mod limits;
 pub mod metrics;
 pub mod overflow;

@@ -72,7 +72,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Whether too much waits for delivery to hear more publications.
     pub(super) fn is_congested(&self) -> bool {
-        self.hub.topics.waiting_bytes() >= WAITING_BYTES_MAX
+        self.hub.topics.waiting_bytes() + self.hub.interjections.weight() >= WAITING_BYTES_MAX
             || self.bus.as_ref().is_some_and(|bus| bus.is_full())
     }
 

@@ -9,6 +9,8 @@ use super::Io;
 use crate::base::id::ConnId;
 use crate::base::tick::SECOND;
 use crate::hub::Hub;
+use crate::hub::delivery::Step;
+use crate::hub::letter::Letter;
 use crate::service::{Asked, Await, Ctx, Kind, Request, Service, Verb};
 
 const NOW: u64 = SECOND;
@@ -118,6 +120,120 @@ fn what_waits_in_two_rooms_at_the_moment_of_an_upgrade_is_heard_once_from_each()
     assert_eq!(sent(&mut hub), Vec::<String>::new());
     io.closed(&mut Ctx::new(SOCKET, 0, NOW, &mut hub), crate::service::Departure::PeerClosed);
     assert_eq!((io.sessions(), hub.topics.len()), (0, 0));
+}
+
+/// A WebSocket in the namespace `/`, in these rooms.
+fn come(io: &mut Io, hub: &mut Hub, index: u32, rooms: &str) -> ConnId {
+    let id = ConnId { index, serial: index + 10 };
+    with_request("websocket", None, |request| io.opened(&mut Ctx::new(id, 0, NOW, hub), &request));
+    io.message(&mut Ctx::new(id, 0, NOW, hub), Kind::Text, format!("40{{\"rooms\":\"{rooms}\"}}").as_bytes());
+    id
+}
+
+/// A worker's server: who says `go` has an event go to rooms `a` and `b` but not to `c`, between two for everybody.
+fn choosing() -> Io {
+    let mut draws = 100;
+    let mut io = Io::with_names(move || {
+        draws += 1;
+        [draws; 15]
+    });
+    io.on_connection(|socket| {
+        let rooms = socket.auth()["rooms"].as_str().unwrap_or_default().to_owned();
+        rooms.split_whitespace().for_each(|room| assert!(socket.join(room)));
+        socket.on("go", |socket, _, _| {
+            socket.io().emit("before", 1);
+            socket.io().to("a").to("b").except("c").emit("some", 2);
+            socket.broadcast().except("c").emit("others", 3);
+            socket.io().emit("after", 4);
+        });
+    });
+    io
+}
+
+/// Who hears which events, in which order, once everything has been delivered as a worker does it.
+fn heard(hub: &mut Hub) -> Vec<(u32, String)> {
+    let mut all = Vec::new();
+    let mut note = |to: ConnId, bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let events = text.split("42[\"").skip(1).filter_map(|rest| rest.split('"').next());
+        all.extend(events.map(|name| (to.index, name.to_owned())));
+    };
+    let post = |hub: &mut Hub, note: &mut dyn FnMut(ConnId, &[u8])| {
+        let (arena, commands) = hub.outbox.take();
+        for command in commands {
+            note(command.to, &arena[command.from as usize..command.until as usize]);
+        }
+    };
+    post(hub, &mut note);
+    while let Some(mut delivery) = hub.next_delivery() {
+        let members = hub.topics.members(delivery.topic()).to_vec();
+        loop {
+            match delivery.step(&members, &mut hub.ledger, NOW) {
+                Step::Visit(id) => {
+                    let end = hub.topics.begun(delivery.topic());
+                    let first = end - delivery.publications() as u64;
+                    let words = hub.interjections.take(id, delivery.topic(), end);
+                    let mut from = 0;
+                    for word in words {
+                        let place = (word.behind - first) as usize;
+                        delivery.narrow(id, from..place, false);
+                        (0..delivery.frames()).for_each(|one| note(id, delivery.frame(one).block(0)));
+                        note(id, &word.bytes);
+                        from = place;
+                    }
+                    delivery.narrow(id, from..delivery.publications(), true);
+                    (0..delivery.frames()).for_each(|one| note(id, delivery.frame(one).block(0)));
+                }
+                Step::Skip => {}
+                Step::Done => break,
+            }
+        }
+        hub.end(delivery, NOW);
+        post(hub, &mut note);
+    }
+    all
+}
+
+#[test]
+fn an_event_for_several_rooms_or_all_but_one_reaches_the_sockets_of_every_worker_in_its_place() {
+    let (mut here, mut there) = (choosing(), choosing());
+    let (mut hub, mut far) = (Hub::default(), Hub::default());
+    hub.open_abroad();
+    let speaker = come(&mut here, &mut hub, 1, "a");
+    for (index, rooms) in [(2, "a b"), (3, "b c"), (4, "")] {
+        come(&mut here, &mut hub, index, rooms);
+        come(&mut there, &mut far, index, rooms);
+    }
+    (heard(&mut hub), heard(&mut far));
+    _ = hub.abroad.take();
+
+    here.message(&mut Ctx::new(speaker, 0, NOW, &mut hub), Kind::Text, b"42[\"go\"]");
+    let post = hub.abroad.take();
+    assert_eq!((post.ends.len(), hub.abroad.published), (4, 4), "each is a publication, and counted");
+    let mut from = 0;
+    for end in post.ends {
+        // Short letters have a head of two bytes.
+        match Letter::decode(&post.bytes[from + 2..end]).unwrap() {
+            Letter::Publish { kind, topic, payload } => far.publish_heard(topic, None, kind, payload, NOW),
+            Letter::Selected(told) => there.selected(&mut Ctx::new(ConnId::NONE, 0, NOW, &mut far), told),
+            other => panic!("{other:?}"),
+        }
+        from = end;
+    }
+    let of = |all: &[(u32, String)], index: u32| -> Vec<String> {
+        all.iter().filter(|(who, _)| *who == index).map(|(_, name)| name.clone()).collect()
+    };
+    for all in [heard(&mut hub), heard(&mut far)] {
+        assert_eq!(of(&all, 2), ["before", "some", "others", "after"], "once, though in both rooms");
+        assert_eq!(of(&all, 3), ["before", "after"]);
+        assert_eq!(of(&all, 4), ["before", "others", "after"]);
+        if !of(&all, 1).is_empty() {
+            assert_eq!(of(&all, 1), ["before", "some", "after"]);
+        }
+    }
+    assert!(hub.interjections.is_empty() && far.interjections.is_empty());
+    assert_eq!(hub.interjections.weight() + far.interjections.weight(), 0);
+    assert!(hub.ledger.balances() && !far.is_busy());
 }
 
 #[test]
