@@ -4,8 +4,11 @@
 //! `tests/socketio/`.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
 
-use super::Io;
+use super::{Io, TimedOut};
 use crate::base::id::ConnId;
 use crate::base::tick::SECOND;
 use crate::hub::Hub;
@@ -204,7 +207,8 @@ fn an_event_for_several_rooms_or_all_but_one_reaches_the_sockets_of_every_worker
         come(&mut here, &mut hub, index, rooms);
         come(&mut there, &mut far, index, rooms);
     }
-    (heard(&mut hub), heard(&mut far));
+    heard(&mut hub);
+    heard(&mut far);
     _ = hub.abroad.take();
 
     here.message(&mut Ctx::new(speaker, 0, NOW, &mut hub), Kind::Text, b"42[\"go\"]");
@@ -213,10 +217,13 @@ fn an_event_for_several_rooms_or_all_but_one_reaches_the_sockets_of_every_worker
     let mut from = 0;
     for end in post.ends {
         // Short letters have a head of two bytes.
-        match Letter::decode(&post.bytes[from + 2..end]).unwrap() {
-            Letter::Publish { kind, topic, payload } => far.publish_heard(topic, None, kind, payload, NOW),
-            Letter::Selected(told) => there.selected(&mut Ctx::new(ConnId::NONE, 0, NOW, &mut far), told),
-            other => panic!("{other:?}"),
+        let letter = Letter::decode(&post.bytes[from + 2..end]).unwrap();
+        if let Letter::Publish { kind, topic, payload } = letter {
+            far.publish_heard(topic, None, kind, payload, NOW);
+        } else if let Letter::Selected(told) = letter {
+            there.selected(&mut Ctx::new(ConnId::NONE, 0, NOW, &mut far), told);
+        } else {
+            panic!("{letter:?}");
         }
         from = end;
     }
@@ -234,6 +241,93 @@ fn an_event_for_several_rooms_or_all_but_one_reaches_the_sockets_of_every_worker
     assert!(hub.interjections.is_empty() && far.interjections.is_empty());
     assert_eq!(hub.interjections.weight() + far.interjections.weight(), 0);
     assert!(hub.ledger.balances() && !far.is_busy());
+}
+
+/// What was sent to single peers, whole.
+fn said(hub: &mut Hub) -> String {
+    String::from_utf8_lossy(&hub.outbox.take().0).into_owned()
+}
+
+#[test]
+fn a_client_that_is_asked_answers_or_is_given_up_after_its_time() {
+    let mut io = Io::with_names(|| [7; 15]);
+    io.on_connection(|socket| {
+        socket.emit_with_ack("there?", "x", Duration::from_secs(5), |socket, answer| match answer {
+            Ok(args) => socket.emit("answered", args.clone()),
+            Err(TimedOut) => socket.emit("silent", 0),
+        });
+    });
+    let mut hub = Hub::default();
+    let (one, two) = (come(&mut io, &mut hub, 1, ""), come(&mut io, &mut hub, 2, ""));
+    assert_eq!(said(&mut hub).matches("420[\"there?\",\"x\"]").count(), 2);
+    io.message(&mut Ctx::new(one, 0, NOW, &mut hub), Kind::Text, b"430[\"yes\",1]");
+    assert!(said(&mut hub).ends_with("42[\"answered\",\"yes\",1]"));
+    let due = |io: &mut Io, hub: &mut Hub, at: u64| {
+        Service::due(io, &mut Ctx::new(ConnId::NONE, 0, at, hub));
+        said(hub)
+    };
+    assert_eq!(due(&mut io, &mut hub, NOW + 4 * SECOND), "", "there is time yet");
+    assert!(due(&mut io, &mut hub, NOW + 6 * SECOND).ends_with("42[\"silent\",0]"));
+    // Too late: nobody waits for it any more.
+    io.message(&mut Ctx::new(two, 0, NOW + 6 * SECOND, &mut hub), Kind::Text, b"430[\"yes\"]");
+    assert_eq!(said(&mut hub), "");
+}
+
+#[test]
+fn a_socket_has_a_state_of_its_own_and_a_clock_that_ends_with_it() {
+    let mut io = Io::with_names(|| [7; 15]);
+    io.on_connection(|socket| {
+        socket.on("count", |socket, _, _| {
+            *socket.state::<u32>() += 1;
+            socket.after(Duration::from_secs(1), |socket| {
+                let count = *socket.state::<u32>();
+                socket.emit("so many", count);
+            });
+        });
+    });
+    let mut hub = Hub::default();
+    let (one, two) = (come(&mut io, &mut hub, 1, ""), come(&mut io, &mut hub, 2, ""));
+    for who in [one, one, two] {
+        io.message(&mut Ctx::new(who, 0, NOW, &mut hub), Kind::Text, b"42[\"count\"]");
+    }
+    io.message(&mut Ctx::new(two, 0, NOW, &mut hub), Kind::Text, b"41");
+    said(&mut hub);
+    Service::due(&mut io, &mut Ctx::new(ConnId::NONE, 0, NOW + 2 * SECOND, &mut hub));
+    let heard = said(&mut hub);
+    assert_eq!(heard.matches("42[\"so many\",2]").count(), 2, "{heard}");
+    assert_eq!(heard.matches("so many").count(), 2, "the other has left: {heard}");
+}
+
+#[test]
+fn a_handler_puts_its_socket_out_of_one_namespace_or_of_all() {
+    let reasons = Rc::new(RefCell::new(Vec::new()));
+    let mut io = Io::with_names(|| [7; 15]);
+    for namespace in ["/", "/b"] {
+        let reasons = Rc::clone(&reasons);
+        io.of(namespace).on_connection(move |socket| {
+            let reasons = Rc::clone(&reasons);
+            socket.on_disconnect(move |_, why| reasons.borrow_mut().push(format!("{namespace} {why}")));
+            socket.on("out", |socket, _, _| {
+                socket.emit("last word", 1);
+                socket.disconnect();
+                socket.emit("nobody hears", 2);
+            });
+            socket.on("all", |socket, _, _| socket.disconnect_all());
+        });
+    }
+    let mut hub = Hub::default();
+    let who = come(&mut io, &mut hub, 1, "");
+    let say = |io: &mut Io, hub: &mut Hub, text: &str| {
+        io.message(&mut Ctx::new(who, 0, NOW, hub), Kind::Text, text.as_bytes());
+        said(hub)
+    };
+    say(&mut io, &mut hub, "40/b,");
+    let heard = say(&mut io, &mut hub, "42/b,[\"out\"]");
+    assert!(heard.contains("42/b,[\"last word\",1]") && heard.ends_with("41/b,"), "{heard}");
+    assert_eq!(*reasons.borrow(), ["/b server namespace disconnect"]);
+    let heard = say(&mut io, &mut hub, "42[\"all\"]");
+    assert!(heard.contains("41") && heard.ends_with("\u{0}"), "the packet, then the end: {heard:?}");
+    assert_eq!((reasons.borrow().len(), io.sessions(), hub.topics.len()), (2, 0, 0));
 }
 
 #[test]
