@@ -14,6 +14,7 @@ use super::Hub;
 use super::outbox::Action;
 use super::topics::TopicId;
 use crate::base::id::ConnId;
+use crate::ws::close::encode_body;
 use crate::ws::encoder::encode;
 use crate::ws::{CloseCode, Kind, Opcode};
 
@@ -109,6 +110,11 @@ impl Interjections {
     }
 }
 
+/// The code of an answer to this close frame.
+fn answered_with(body: Option<(CloseCode, &str)>) -> CloseCode {
+    body.map(|(code, _)| code).filter(|code| code.may_be_sent()).unwrap_or(CloseCode::NO_STATUS)
+}
+
 fn settle(awaited: &mut HashMap<TopicId, u32>, topic: TopicId) {
     if let Some(words) = awaited.get_mut(&topic) {
         *words -= 1;
@@ -133,16 +139,17 @@ impl Hub {
         }
     }
 
-    /// Closes the WebSocket of `to`, without a code, behind what it has been [sent](Self::send_in_order).
-    pub fn end_in_order(&mut self, to: ConnId) {
-        match self.in_place(to) {
-            None => self.outbox.close_with(to, None),
-            Some(behind) => {
-                let mut bytes = Vec::new();
-                encode(&mut bytes, Opcode::Close, b"");
-                self.interjections.push(to, Action::Close(CloseCode::NO_STATUS), bytes, behind);
-            }
+    /// Answers the close frame of `to` as [`Outbox::close_with`](super::outbox::Outbox::close_with) does, or closes without a code, behind
+    /// what was published before.
+    pub fn close_in_order(&mut self, to: ConnId, body: Option<(CloseCode, &str)>) {
+        let Some(behind) = self.in_place(to) else { return self.outbox.close_with(to, body) };
+        let (code, mut payload) = (answered_with(body), Vec::new());
+        if let Some((code, reason)) = body.filter(|(code, _)| code.may_be_sent()) {
+            encode_body(&mut payload, code, reason);
         }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, Opcode::Close, &payload);
+        self.interjections.push(to, Action::Close(code), bytes, behind);
     }
 
     /// What goes before a word to `to`; `None` if that can leave at once.
@@ -155,7 +162,7 @@ impl Hub {
     pub(super) fn release(&mut self, topic: TopicId, end: u64) {
         for (id, word) in self.interjections.release(topic, end) {
             match word.action {
-                Action::Close(_) => self.outbox.close_with(id, None),
+                Action::Close(code) => self.outbox.close_encoded(id, code, &word.bytes),
                 Action::Reply | Action::Pong | Action::Upgrade(_) | Action::Shared | Action::Finish => {
                     self.outbox.raw(id, &word.bytes);
                 }

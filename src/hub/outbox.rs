@@ -183,6 +183,11 @@ impl Outbox {
         }
     }
 
+    /// Sends `to` a close frame with `code` that is encoded already.
+    pub(super) fn close_encoded(&mut self, to: ConnId, code: CloseCode, frame: &[u8]) {
+        self.append(to, Action::Close(code), |arena| arena.extend_from_slice(frame));
+    }
+
     /// Ends the connection of `to` once everything before has left.
     pub fn finish(&mut self, to: ConnId) {
         self.append(to, Action::Finish, |_| {});

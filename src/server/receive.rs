@@ -309,6 +309,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             // Whoever closes its side of an HTTP connection may still read what it asked for.
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
             (Session::Http(Some(_)), Stage::Open) if !is_written => self.finish(id, Departure::EndOfStream),
+            // It has said goodbye; our answer waits for its place behind what it is still owed.
+            (Session::Ws(_), Stage::Open) if connection.facts.heard_close => {}
             (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),
             (_, Stage::Doomed) => {}
         }

@@ -216,7 +216,7 @@ impl<'a> Ctx<'a> {
 
     /// Closes the WebSocket of `to`, without a code, behind what it has been [sent in order](Self::send_in_order).
     pub fn end(&mut self, to: ConnId) {
-        self.hub.end_in_order(to);
+        self.hub.close_in_order(to, None);
     }
 
     /// Counts a subscriber without a connection into the topic called `name`: what is published there is
