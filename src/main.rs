@@ -17,14 +17,13 @@ use std::sync::atomic::AtomicU64;
 
 use clap::Parser as _;
 use flags::{LogFormat, Options, effective};
-use stentor::net::limits::Descriptors;
 use stentor::server::supervisor::{Ended, Orders, same_again, supervise};
-use stentor::server::{Config, Failure, Server};
+use stentor::server::{Config, Failure, Server, make_room};
 
 fn main() -> ExitCode {
     let options = Options::parse();
     // Before there is a second thread, the one that logs.
-    Descriptors::raise().make_room(options.descriptors());
+    make_room(options.connections_max);
     let dropped = Arc::new(AtomicU64::new(0));
     let mut last_words = match log_to_stderr(&options, &dropped) {
         Ok(last_words) => last_words,

@@ -131,3 +131,15 @@ fn a_half_closed_peer_is_gone() {
         assert!(frame.opcode == CLOSE, "{frame:?}");
     }
 }
+
+#[test]
+fn who_says_something_and_goodbye_at_once_hears_it_before_the_goodbye_is_answered() {
+    let server = Server::start(&[]);
+    let mut ann = server.open("/chat/brief?name=ann");
+    assert!(ann.message().text().contains("ann comes in"));
+    let said = common::encode(true, common::TEXT, b"good evening");
+    let goodbye = common::encode(true, common::CLOSE, b"\x03\xe8bye");
+    std::io::Write::write_all(&mut ann.stream, &[said, goodbye].concat()).expect("the server reads");
+    assert!(ann.message().text().contains("ann:good evening"));
+    assert_eq!(ann.closed(), 1000);
+}

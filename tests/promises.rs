@@ -3,14 +3,22 @@
 //! A table that names tests is worth as much as the names. When a test is renamed or goes, the table has to follow; and
 //! a new test of the table of wrongs (`tests/wrongs_*.rs`) has to be told in `docs/security.md`.
 //!
-//! Invariant: what counts as the name of a test is a word in backticks with two underscores or more.
+//! Invariant: what counts as the name of a test is, in backticks, a word with two underscores or more, what stands behind the last
+//! `::` of a path in lower case, or what stands behind `NAME.mjs: `; an ellipsis at its end stands for whatever follows.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Documents whose tables name tests.
-const DOCUMENTS: [&str; 3] = ["docs/security.md", "docs/protocols/http.md", "docs/protocols/websocket.md"];
+const DOCUMENTS: [&str; 6] = [
+    "docs/security.md",
+    "docs/protocols/bus.md",
+    "docs/protocols/history.md",
+    "docs/protocols/http.md",
+    "docs/protocols/socketio.md",
+    "docs/protocols/websocket.md",
+];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -18,12 +26,19 @@ fn top() -> &'static Path {
 
 /// Every Rust file below `directory`.
 fn sources(directory: &Path) -> Vec<PathBuf> {
+    files_of(directory, "rs")
+}
+
+/// Every file below `directory` whose name ends so.
+fn files_of(directory: &Path, wanted: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("the project can be read");
     let (mut files, mut below) = (Vec::new(), Vec::new());
     for path in entries.map(|entry| entry.expect("the project can be read").path()) {
         if path.is_dir() {
-            below.extend(sources(&path));
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            if !path.ends_with("node_modules") {
+                below.extend(files_of(&path, wanted));
+            }
+        } else if path.extension().is_some_and(|ending| ending == wanted) {
             files.push(path);
         }
     }
@@ -42,15 +57,35 @@ fn tests_of(text: &str) -> BTreeSet<String> {
 
 /// What stands in backticks and is named like a test.
 fn named_in(document: &str) -> BTreeSet<String> {
-    // What RFC 7692 calls its parameters, or we our counters, is no test of ours.
+    // What RFC 7692 calls its parameters, we our counters, or JavaScript its secrets, is no test of ours.
     let endings = ["_window_bits", "no_context_takeover", "_total"];
-    let is_parameter = |word: &str| endings.iter().any(|ending| word.ends_with(ending));
-    let is_name = |word: &&str| {
-        word.matches('_').count() >= 2
-            && !is_parameter(word)
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    let is_parameter = |word: &str| {
+        word.starts_with("stentor_")
+            || word.starts_with("__")
+            || endings.iter().any(|ending| word.ends_with(ending))
     };
-    document.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect()
+    let name = |quoted: &str| {
+        if let Some((_, test)) = quoted.split_once(".mjs: ") {
+            return Some(test.to_owned());
+        }
+        let (path, word) = quoted.rsplit_once("::").unwrap_or(("", quoted));
+        let begin = word.trim_end_matches('…');
+        let is_word =
+            |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let is_name = word.matches('_').count() >= 2 || (word != "tests" && !path.is_empty());
+        (is_name && is_word(begin) && is_word(&path.replace("::", "_")) && !is_parameter(word))
+            .then(|| word.to_owned())
+    };
+    document.split('`').skip(1).step_by(2).filter_map(name).collect()
+}
+
+/// The names of the tests in a program for Node.
+fn node_tests_of(text: &str) -> BTreeSet<String> {
+    let named = ["test(\"", "test('", "test(`"].into_iter().flat_map(|begin| {
+        let end = begin.chars().last().expect("a quotation mark");
+        text.split(begin).skip(1).filter_map(move |behind| behind.split(end).next().map(str::to_owned))
+    });
+    named.collect()
 }
 
 fn read(path: &Path) -> String {
@@ -60,10 +95,16 @@ fn read(path: &Path) -> String {
 #[test]
 fn every_test_that_a_document_names_is_there() {
     let files = ["src", "tests"].into_iter().flat_map(|room| sources(&top().join(room)));
-    let known: BTreeSet<String> = files.flat_map(|file| tests_of(&read(&file))).collect();
+    let programs = files_of(&top().join("tests"), "mjs");
+    let of_programs = programs.iter().flat_map(|file| node_tests_of(&read(file)));
+    let known: BTreeSet<String> = files.flat_map(|file| tests_of(&read(&file))).chain(of_programs).collect();
     for document in DOCUMENTS {
-        let missing: Vec<String> =
-            named_in(&read(&top().join(document))).into_iter().filter(|name| !known.contains(name)).collect();
+        let is_known = |name: &String| match name.strip_suffix('…') {
+            Some(begin) => known.iter().any(|known| known.starts_with(begin)),
+            None => known.contains(name),
+        };
+        let named = named_in(&read(&top().join(document)));
+        let missing: Vec<String> = named.into_iter().filter(|name| !is_known(name)).collect();
         assert!(missing.is_empty(), "{document} names tests that are not there: {missing:#?}");
     }
 }
@@ -83,8 +124,12 @@ fn every_wrong_that_is_tested_has_its_line() {
 
 #[test]
 fn names_are_found() {
-    let document = "`a_b_c`, `tests/x_y_z.rs` and `no_name`, `Not_A_Name`\n| `one_more_name` |";
-    assert_eq!(named_in(document).into_iter().collect::<Vec<_>>(), ["a_b_c", "one_more_name"]);
+    let document = "`a_b_c`, `tests/x_y_z.rs` and `no_name`, `Not_A_Name`\n| `one_more_name` |\n\
+                    `m::one`, `m::tests`, `Type::name`, `a.mjs: says: it`, `m::begins_…`";
+    let names: Vec<String> = named_in(document).into_iter().collect();
+    assert_eq!(names, ["a_b_c", "begins_…", "one", "one_more_name", "says: it"]);
+    let program = "test(\"one\", async () => {}); test(`in ${x}`, f);";
+    assert_eq!(node_tests_of(program).into_iter().collect::<Vec<_>>(), ["in ${x}", "one"]);
     let source = "#[test]\nfn plain_test() {}\n#[test]\n#[should_panic]\nfn second_test() {}\nfn helper() {}";
     assert_eq!(tests_of(source).into_iter().collect::<Vec<_>>(), ["plain_test", "second_test"]);
 }

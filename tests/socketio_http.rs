@@ -382,6 +382,83 @@ fn of_several_workers_polling_is_refused_and_web_socket_works() {
 }
 
 #[test]
+fn of_several_workers_a_socket_is_reached_by_its_name_wherever_it_is() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut peers: Vec<(Peer, String)> = (0..8)
+        .map(|_| {
+            let (peer, answer) = enter(&server, "/");
+            let sid = answer.split('"').nth(3).expect("{\"sid\":\"…\"}").to_owned();
+            (peer, sid)
+        })
+        .collect();
+    let names: Vec<String> = peers.iter().map(|(_, sid)| sid.clone()).collect();
+    for (number, name) in names.iter().enumerate().skip(1) {
+        peers[0].0.send_text(&format!("42[\"to\",\"{name}\",\"psst\",{number}]"));
+    }
+    peers[0].0.send_text("42[\"all\"]");
+    for (number, (peer, _)) in peers.iter_mut().enumerate().skip(1) {
+        assert_eq!(peer.message().text(), format!("42[\"psst\",{number}]"));
+        assert_eq!(peer.message().text(), "42[\"all\"]", "nothing that was for another");
+    }
+}
+
+/// Comes into a namespace by WebSocket; what it was answered.
+fn enter(server: &Server, namespace: &str) -> (Peer, String) {
+    let mut peer = server.open("/socket.io/?EIO=4&transport=websocket");
+    assert!(peer.message().text().starts_with("0{"));
+    let connect = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
+    peer.send_text(&connect);
+    let answer = peer.message().text().to_owned();
+    assert!(answer.starts_with(&connect), "{answer}");
+    (peer, answer)
+}
+
+#[test]
+fn what_one_is_sent_keeps_its_place_among_what_all_are_sent() {
+    let server = Server::start(&[]);
+    // More than are visited in one turn, so that deliveries are under way while others are asked for.
+    let mut peers: Vec<Peer> = (0..300).map(|_| enter(&server, "/tutorial").0).collect();
+    let event = |peer: usize, n: usize| format!("42/tutorial,{n}[\"client message\",\"{peer}-{n}\"]");
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let both: Vec<u8> =
+            (1..=3).flat_map(|n| encode(true, common::TEXT, event(number, n).as_bytes())).collect();
+        peer.stream.write_all(&both).expect("the server reads");
+    }
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let mut own = Vec::new();
+        while own.len() < 6 {
+            let text = peer.message().text().to_owned();
+            if text.contains(&format!("\"{number}-")) || text.starts_with("43") {
+                own.push(text);
+            }
+        }
+        let wanted: Vec<String> = (1..=3)
+            .flat_map(|n| {
+                let said = format!("42/tutorial,[\"server message\",{{\"msg\":\"{number}-{n}\"}}]");
+                [said, format!("43/tutorial,{n}[{{\"ok\":true}}]")]
+            })
+            .collect();
+        assert_eq!(own, wanted, "to all, then the acknowledgement, as it was called");
+    }
+    drop(peers);
+
+    let query = open(&server);
+    assert_eq!(server.ask(&post(&query, "40/tutorial,")).text(), "ok");
+    assert!(server.ask(&get(&query)).text().starts_with("40/tutorial,"));
+    // What the others were told of its coming may be left over from its own.
+    let body = format!("{}\u{1e}{}", event(0, 1), event(0, 2));
+    assert_eq!(server.ask(&post(&query, &body)).text(), "ok");
+    let mut heard = Vec::new();
+    while heard.len() < 4 {
+        let answer = server.ask(&get(&query)).text().to_owned();
+        let own = answer.split('\u{1e}').filter(|one| one.contains("\"0-") || one.starts_with("43"));
+        heard.extend(own.map(|one| one.split_once(',').expect("a namespace").1.to_owned()));
+    }
+    let said = |n: usize| format!("[\"server message\",{{\"msg\":\"0-{n}\"}}]");
+    assert_eq!(heard, [said(1), "1[{\"ok\":true}]".to_owned(), said(2), "2[{\"ok\":true}]".to_owned()]);
+}
+
+#[test]
 fn what_grows_when_it_is_written_again_does_not_break_the_links_between_workers() {
     let server = Server::start(&["--workers", "2"]);
     let mut peers: Vec<Peer> = (0..8).map(|_| server.open("/chat/wide?name=x")).collect();

@@ -10,6 +10,7 @@ use crate::engine::assignment::Assignment;
 use crate::engine::control::{Command, Event};
 use crate::engine::{Loop, WAKER};
 use crate::plan::Plan;
+use crate::preflight;
 use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -18,7 +19,6 @@ use std::process::{Child, ChildStdin, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
-use stentor::net::limits::{Descriptors, ROOM_UNASKED};
 
 /// What a shard is told first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,7 +117,7 @@ fn start_loops(
     events: &Sender<(u32, Event)>,
 ) -> io::Result<Vec<LocalLoop>> {
     // In one go, before anything is measured: later each growth would hold up the loop that needs it.
-    Descriptors::current().make_room(ROOM_UNASKED.max(plan.clients_at_once().into()));
+    preflight::make_room(u64::from(plan.clients_at_once()));
     (first..first + plan.threads)
         .map(|index| {
             let assignment = Assignment { index, loops: plan.loops(), origin_ns };

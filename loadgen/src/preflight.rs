@@ -359,6 +359,16 @@ pub fn raise_nofile(wanted: u64) -> Result<u64, String> {
     }
 }
 
+/// Has the system make the table of descriptors long enough for `wanted` of them, by opening the highest for a moment: in a process
+/// of several threads each growth holds up whoever needs it for 10 to 20 ms (Linux's `expand_fdtable` waits for all processors). A
+/// refusal changes nothing.
+pub fn make_room(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if let Ok(highest) = i32::try_from(wanted.next_power_of_two().min(limit).saturating_sub(1)) {
+        let _ = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), highest);
+    }
+}
+
 /// What `/proc` says about a server on this machine; `None` when it may not be read.
 pub fn server_side(pid: u32) -> Option<ServerSide> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;

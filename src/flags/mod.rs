@@ -14,8 +14,6 @@ mod units;
 
 use clap::{Parser, ValueEnum};
 use stentor::base::tick::Nanos;
-use stentor::net::limits::ROOM_UNASKED;
-use stentor::server::limits::DESCRIPTORS_RESERVED;
 use stentor::server::{Address, Config, DefaultService, Overflow, Queues};
 
 use units::{bytes, count, shown as shown_time, time};
@@ -59,7 +57,7 @@ pub(crate) struct Options {
     fragments_max: u32,
     /// The most connections; more are answered with 503. Default: what the descriptor limit allows.
     #[arg(long, env = "STENTOR_CONNECTIONS_MAX", value_name = "N", value_parser = count)]
-    connections_max: Option<usize>,
+    pub(crate) connections_max: Option<usize>,
     /// Silence before a peer is pinged; 0 is off.
     #[arg(long, env = "STENTOR_PING_INTERVAL", value_name = "TIME", default_value = "25s", value_parser = time)]
     ping_interval: Nanos,
@@ -129,11 +127,6 @@ pub(crate) enum LogFormat {
 }
 
 impl Options {
-    /// How many descriptors the process is to have room for from the start.
-    pub(crate) fn descriptors(&self) -> u64 {
-        self.connections_max.map_or(ROOM_UNASKED, |max| max as u64 + DESCRIPTORS_RESERVED)
-    }
-
     /// The settings that the flags stand for.
     pub(crate) fn into_config(self) -> Config {
         let mut config = Config {

@@ -67,6 +67,13 @@ impl Abroad {
         self.post.ends.push(self.post.bytes.len());
     }
 
+    /// Has their services hand a message to hearers whom they choose.
+    pub fn publish_selected(&mut self, told: &[u8]) {
+        self.published += 1;
+        Letter::Selected(told).encode(&mut self.post.bytes);
+        self.post.ends.push(self.post.bytes.len());
+    }
+
     /// Writes the siblings a letter that is no publication.
     pub fn write(&mut self, letter: Letter<'_>) {
         if self.is_open {

@@ -100,6 +100,33 @@ impl Topics {
         })
     }
 
+    /// Whether something waits in a topic behind its first `from` publications; not while one of those behind has set out, which
+    /// somebody will be told of anyway.
+    #[must_use]
+    pub fn has_more(&self, topic: TopicId, from: u64) -> bool {
+        self.topics.get(topic.0 as usize).is_some_and(|room| from >= room.begun)
+            && self.published(topic) > from
+    }
+
+    /// What waits in a topic behind its first `from` publications, segment by segment.
+    #[must_use]
+    pub fn overhear(&self, topic: TopicId, from: u64) -> Vec<Overheard> {
+        let Some(room) = self.topics.get(topic.0 as usize) else { return Vec::new() };
+        let (mut first, mut heard) = (room.begun, Vec::new());
+        for segment in &room.waiting {
+            let skipped = (from.saturating_sub(first) as usize).min(segment.items.len());
+            let begin = skipped.checked_sub(1).map_or(0, |last| segment.items[last].end);
+            let items: Vec<(u32, ConnId)> =
+                segment.items[skipped..].iter().map(|item| (item.end - begin, item.except)).collect();
+            if !items.is_empty() {
+                let bytes = Rc::new(segment.bytes[begin as usize..].to_vec());
+                heard.push(Overheard { topic, first: first + skipped as u64, bytes, items });
+            }
+            first += segment.items.len() as u64;
+        }
+        heard
+    }
+
     /// Whether no publication waits that an absent subscriber has still to overhear.
     #[must_use]
     pub fn is_quiet(&self, topic: TopicId) -> bool {

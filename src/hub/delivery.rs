@@ -43,6 +43,9 @@ pub struct Delivery {
     unvisited: u32,
     unclaimed: u64,
     ranges: Vec<Range>,
+    /// Where the subscriber of the last visit stands, and whether the last of the ranges is the last that it is owed.
+    position: u32,
+    is_last: bool,
 }
 
 /// Who is sent what. The form in use is changed places with, instead of looked up: that costs the plain delivery nothing.
@@ -119,6 +122,8 @@ impl Delivery {
             unvisited,
             unclaimed,
             ranges: Vec::with_capacity(1),
+            position: 0,
+            is_last: true,
             items,
             mixed,
             spoken: Dialect::Raw,
@@ -143,6 +148,7 @@ impl Delivery {
         if let Some(mixed) = &mut self.mixed {
             mixed.speak_to(position, &mut self.spoken, &mut self.form);
         }
+        (self.position, self.is_last) = (position, true);
         self.find_ranges(position, id);
         self.unvisited = self.unvisited.saturating_sub(1);
         if self.ranges.is_empty() {
@@ -171,6 +177,38 @@ impl Delivery {
         }
     }
 
+    /// Has [`frames`](Self::frames) tell of these items alone, of all that `id`, the subscriber of the last visit, is owed.
+    /// Only what is said to be the last of it has the subscriber served when it has been written.
+    pub fn narrow(&mut self, id: ConnId, part: std::ops::Range<usize>, is_last: bool) {
+        self.is_last = is_last;
+        self.find_ranges(self.position, id);
+        let Self { items, form, ranges, .. } = self;
+        let ends: Vec<u32> = match &form.ends[..] {
+            [] => items.iter().map(|item| item.end).collect(),
+            ends => ends.to_vec(),
+        };
+        let end = |items: usize| if items == 0 { 0 } else { ends[items - 1] };
+        let items_until = |place: u32| ends.partition_point(|end| *end <= place) as u32;
+        let (from, to) = (end(part.start), end(part.end));
+        ranges.retain_mut(|range| {
+            (range.from, range.to) = (range.from.max(from), range.to.min(to));
+            range.publications = items_until(range.to).saturating_sub(items_until(range.from));
+            range.from < range.to
+        });
+    }
+
+    /// How many publications it holds.
+    #[must_use]
+    pub const fn publications(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Where it began, how far it has come, and how long the circle is.
+    #[must_use]
+    pub const fn progress(&self) -> (u32, u32, u32) {
+        (self.start, self.walked, self.circle)
+    }
+
     /// Whether what the subscriber of the last visit is owed holds compressed frames, which its window takes in.
     #[inline]
     #[must_use]
@@ -193,7 +231,7 @@ impl Delivery {
     #[must_use]
     pub fn frame(&self, index: usize) -> Frame {
         let range = self.ranges[index];
-        let entry = if index + 1 == self.ranges.len() { self.entry } else { EntryId::NONE };
+        let entry = if self.is_last && index + 1 == self.ranges.len() { self.entry } else { EntryId::NONE };
         Frame::new(&self.form.bytes, range.from, range.to, range.publications as u16, entry)
     }
 

@@ -10,6 +10,7 @@
 //!   4 news       whatever a service tells its like in the other workers
 //!   5 figures    the writer's numbers, as JSON
 //!   6 goodbye    the writer is ending: that its link will be down is no news
+//!   7 selected   a publication to hearers whom the service chooses, in its own words
 //! ```
 //!
 //! Numbers are little-endian. Invariants: a letter that does not begin as the table says is [`Garbled`], which costs the
@@ -66,6 +67,8 @@ pub enum Letter<'a> {
     Figures(&'a [u8]),
     /// The writer is ending.
     Goodbye,
+    /// A message for hearers whom the service of each worker chooses.
+    Selected(&'a [u8]),
 }
 
 /// Why a letter cannot be read.
@@ -104,6 +107,7 @@ impl Letter<'_> {
             Self::News(news) => frame(out, &[&[4], news]),
             Self::Figures(figures) => frame(out, &[&[5], figures]),
             Self::Goodbye => frame(out, &[&[6]]),
+            Self::Selected(told) => frame(out, &[&[7], told]),
         }
     }
 }
@@ -150,6 +154,7 @@ impl<'a> Letter<'a> {
             4 => Ok(Self::News(rest)),
             5 => Ok(Self::Figures(rest)),
             6 => Ok(Self::Goodbye),
+            7 => Ok(Self::Selected(rest)),
             _ => Err(Garbled("a letter of a kind that there is not")),
         }
     }
@@ -223,6 +228,7 @@ mod tests {
             Letter::News(b"news"),
             Letter::Figures(b"{}"),
             Letter::Goodbye,
+            Letter::Selected(b"to some"),
         ] {
             assert_eq!(read_back(letter), format!("{letter:?}"));
         }

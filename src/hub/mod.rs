@@ -16,6 +16,7 @@ pub mod dialect;
 pub mod frame;
 pub mod framed;
 pub mod history;
+pub mod interjections;
 pub mod ledger;
 pub mod letter;
 mod memberships;
@@ -37,6 +38,7 @@ use compressors::Compressors;
 use delivery::Delivery;
 use dialect::Dialect;
 use frame::Debt;
+use interjections::Interjections;
 use ledger::{EntryId, Ledger, Unpaid};
 use outbox::Outbox;
 use topics::{TopicId, Topics};
@@ -48,6 +50,8 @@ pub struct Hub {
     pub topics: Topics,
     /// What single peers are to be sent.
     pub outbox: Outbox,
+    /// What single peers are to be sent in the midst of publications.
+    pub interjections: Interjections,
     /// What became of every publication.
     pub ledger: Ledger,
     /// What publications are compressed with.
@@ -242,12 +246,19 @@ impl Hub {
 
     /// A slice is done, the circle is not closed.
     pub fn put_back(&mut self, delivery: Delivery) {
+        self.topics.note_progress(&delivery);
         self.circle.push_back(Errand::GoOn(delivery));
     }
 
-    /// The circle is closed.
-    pub fn end(&mut self, delivery: Delivery, now: Nanos) {
+    /// The circle is closed. Returns whether there is more for single peers to be sent before anything else is.
+    pub fn end(&mut self, delivery: Delivery, now: Nanos) -> bool {
+        let (topic, end) = (delivery.topic(), self.topics.begun(delivery.topic()));
         delivery.end(&mut self.topics, &mut self.ledger, now);
+        if self.interjections.is_empty() {
+            return false;
+        }
+        self.release(topic, end);
+        !self.outbox.is_empty()
     }
 
     /// Whether anything waits to be delivered.

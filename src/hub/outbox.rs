@@ -162,6 +162,11 @@ impl Outbox {
         }
     }
 
+    /// Counts a message that is sent to `to` from elsewhere, `bytes` long, as if it waited here.
+    pub(super) fn weigh(&mut self, to: ConnId, bytes: usize) {
+        self.burden += bytes * if self.is_compressed(to) { COMPRESS_WEIGHT } else { 1 };
+    }
+
     #[inline]
     fn is_compressed(&self, to: ConnId) -> bool {
         self.compressed.get(to.index as usize / 64).is_some_and(|word| word >> (to.index % 64) & 1 == 1)
@@ -197,6 +202,11 @@ impl Outbox {
                 });
             }
         }
+    }
+
+    /// Sends `to` a close frame with `code` that is encoded already.
+    pub(super) fn close_encoded(&mut self, to: ConnId, code: CloseCode, frame: &[u8]) {
+        self.append(to, Action::Close(code), |arena| arena.extend_from_slice(frame));
     }
 
     /// Ends the connection of `to` once everything before has left.

@@ -12,6 +12,7 @@
 //! Invariants: a name stands at most once in a topic, at the position its membership says; a topic without
 //! subscribers and without publications is gone; positions move only while no delivery is under way.
 
+mod owing;
 mod publishing;
 mod remembering;
 mod sharing;
@@ -28,6 +29,7 @@ use super::history::{Histories, HistoryId};
 use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
 use crate::base::id::ConnId;
+use owing::Progress;
 
 /// Bytes of publications that leave in one write. Large enough for a hundred messages of a kilobyte, small
 /// enough that a peer with room for nothing else has room for one.
@@ -76,6 +78,8 @@ pub(super) struct Topic {
     pub(super) begun: u64,
     pub(super) waiting: VecDeque<Segment>,
     in_delivery: bool,
+    /// How far the delivery under way had come at the end of its last slice.
+    progress: Progress,
     /// Where what is published here is remembered, if it is.
     history: Option<HistoryId>,
     /// In each dialect, the blocks that those who are behind are owed. As long as there are such peers.
@@ -256,6 +260,7 @@ impl Topics {
         let Segment { bytes, items, first } = room.waiting.pop_front()?;
         self.waiting_bytes -= bytes.len();
         room.in_delivery = true;
+        room.progress = Progress::NONE;
         let bytes = Rc::new(bytes);
         let mut label = "";
         if let Some(history) = room.history.filter(|_| first > 0) {
@@ -302,6 +307,7 @@ impl Topics {
             begun: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
+            progress: Progress::NONE,
             history: None,
             strips: Default::default(),
             start: 0,

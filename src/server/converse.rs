@@ -186,7 +186,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         match connection.stage {
             Stage::Open => {
                 connection.parting = Departure::PeerClosed;
-                self.hub.outbox.close_with(id, body);
+                // What was published before it said goodbye, its own words perhaps, it is still owed.
+                self.hub.close_in_order(id, body);
             }
             Stage::Closing => {
                 let parting = connection.parting;

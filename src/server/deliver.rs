@@ -33,9 +33,9 @@ use crate::ws::CloseCode;
 
 /// What a slice has done so far.
 #[derive(Default)]
-struct Slice {
-    visits: usize,
-    bytes: usize,
+pub(super) struct Slice {
+    pub(super) visits: usize,
+    pub(super) bytes: usize,
     /// Subscribers and publications that were written at once: entered in the ledger together.
     served: u32,
     deliveries: u64,
@@ -45,20 +45,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// Carries out what handlers left behind, then goes on with publications.
     pub(super) fn deliver(&mut self) {
         self.give_answers();
-        while !self.hub.outbox.is_empty() {
-            let shared = self.hub.outbox.take_shared();
-            let (arena, commands) = self.hub.outbox.take();
-            for command in &commands {
-                let range = command.from as usize..command.until as usize;
-                match command.action {
-                    Action::Shared => self.hand_over(command.to, &shared[range]),
-                    Action::Reply | Action::Pong | Action::Close(_) | Action::Upgrade(_) | Action::Finish => {
-                        self.carry_out(*command, &arena[range])
-                    }
-                }
-            }
-            self.hub.outbox.restore(arena, commands, OUTBOX_KEEP_MAX);
-        }
+        self.post();
         self.deflation.tidy();
         let mut slice = Slice::default();
         let compressed_max = self.hub.compressors.bytes_in + COMPRESS_TURN_BYTES_MAX;
@@ -74,7 +61,25 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
     }
 
-    fn carry_out(&mut self, command: Command, bytes: &[u8]) {
+    /// Carries out what is to be done for single peers.
+    fn post(&mut self) {
+        while !self.hub.outbox.is_empty() {
+            let shared = self.hub.outbox.take_shared();
+            let (arena, commands) = self.hub.outbox.take();
+            for command in &commands {
+                let range = command.from as usize..command.until as usize;
+                match command.action {
+                    Action::Shared => self.hand_over(command.to, &shared[range]),
+                    Action::Reply | Action::Pong | Action::Close(_) | Action::Upgrade(_) | Action::Finish => {
+                        self.carry_out(*command, &arena[range])
+                    }
+                }
+            }
+            self.hub.outbox.restore(arena, commands, OUTBOX_KEEP_MAX);
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, command: Command, bytes: &[u8]) {
         let Command { to: id, action, .. } = command;
         let Some(connection) = self.roster.get(id) else { return };
         match (connection.stage, action) {
@@ -180,7 +185,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             match delivery.step(members, &mut self.hub.ledger, self.now) {
                 Step::Done => break true,
                 Step::Skip => {}
-                Step::Visit(id) => self.visit(id, &mut delivery, slice, &mut slow),
+                Step::Visit(id) if self.hub.interjections.is_empty() => {
+                    self.visit(id, &mut delivery, slice, &mut slow);
+                }
+                Step::Visit(id) => self.visit_with_words(id, &mut delivery, slice, &mut slow),
             }
             if slice.visits >= visits_max || slice.bytes >= DELIVERY_BYTES_MAX {
                 break false;
@@ -191,7 +199,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         let (served, deliveries) = (std::mem::take(&mut slice.served), std::mem::take(&mut slice.deliveries));
         self.hub.ledger.paid(delivery.entry(), served, deliveries, written_ns);
         if is_done {
-            self.hub.end(delivery, written_ns);
+            if self.hub.end(delivery, written_ns) {
+                self.post();
+            }
         } else {
             self.hub.put_back(delivery);
         }
@@ -202,19 +212,19 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Brings one subscriber what it is owed.
     #[inline]
-    fn visit(&mut self, id: ConnId, delivery: &mut Delivery, slice: &mut Slice, slow: &mut Vec<ConnId>) {
+    pub(super) fn visit(
+        &mut self,
+        id: ConnId,
+        delivery: &mut Delivery,
+        slice: &mut Slice,
+        slow: &mut Vec<ConnId>,
+    ) {
         slice.visits += 1;
-        let Self { roster, net, metrics, hub, doomed, config, now, .. } = self;
+        let Self { roster, net, metrics, .. } = self;
         let Some(connection) = roster.get(id) else { return };
-        let waited = !connection.queue.is_empty();
-        if delivery.is_compressed()
-            && let Some(memory) = &mut connection.memory
-        {
-            memory.bypassed();
-        }
         // The way of nearly all: nothing waits, one range is owed, the socket takes it whole.
         let mut tried = None;
-        if !waited
+        if connection.queue.is_empty()
             && connection.stage == Stage::Open
             && let Some((bytes, range)) = delivery.single()
         {
@@ -226,9 +236,34 @@ impl<N: Net, S: Service> Worker<N, S> {
                 slice.bytes += gone;
                 slice.served += 1;
                 slice.deliveries += u64::from(range.publications);
+                if delivery.is_compressed()
+                    && let Some(memory) = &mut connection.memory
+                {
+                    memory.bypassed();
+                }
                 return;
             }
             tried = Some(gone);
+        }
+        self.bring(id, delivery, tried, slice, slow);
+    }
+
+    /// Brings a subscriber the frames of the delivery one by one, of which so much was `tried` already.
+    pub(super) fn bring(
+        &mut self,
+        id: ConnId,
+        delivery: &mut Delivery,
+        mut tried: Option<usize>,
+        slice: &mut Slice,
+        slow: &mut Vec<ConnId>,
+    ) {
+        let Self { roster, net, metrics, hub, doomed, config, now, .. } = self;
+        let Some(connection) = roster.get(id) else { return };
+        let waited = !connection.queue.is_empty();
+        if delivery.is_compressed()
+            && let Some(memory) = &mut connection.memory
+        {
+            memory.bypassed();
         }
         for index in 0..delivery.frames() {
             let frame = delivery.frame(index);

@@ -164,6 +164,8 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.labelled(&mut page);
         let help = "Numbers that watchers of the dashboard were not sent because they were behind.";
         page.counter("dashboard_skips_total", help, metrics.dashboard_skips);
+        let help = "Messages to one peer that waited for their place among publications.";
+        page.counter("interjections_total", help, self.hub.interjections.waited);
         page.summary("turn_seconds", "Length of a turn.", &metrics.turn_ns);
         page.summary("fanout_first_seconds", "Publishing to first subscriber.", &ledger.fanout.first);
         page.summary("fanout_half_seconds", "Publishing to half of them.", &ledger.fanout.half);

@@ -72,7 +72,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     /// Whether too much waits for delivery to hear more publications.
     pub(super) fn is_congested(&self) -> bool {
-        self.hub.topics.waiting_bytes() >= WAITING_BYTES_MAX
+        self.hub.topics.waiting_bytes() + self.hub.interjections.weight() >= WAITING_BYTES_MAX
             || self.bus.as_ref().is_some_and(|bus| bus.is_full())
     }
 
@@ -312,6 +312,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             // Whoever closes its side of an HTTP connection may still read what it asked for.
             (Session::Http(None), Stage::Open) => self.finish(id, Departure::PeerClosed),
             (Session::Http(Some(_)), Stage::Open) if !is_written => self.finish(id, Departure::EndOfStream),
+            // It has said goodbye; our answer waits for its place behind what it is still owed.
+            (Session::Ws(_), Stage::Open) if connection.facts.heard_close => {}
             (Session::Http(Some(_)) | Session::Ws(_), Stage::Open) => self.doom(id, Departure::EndOfStream),
             (_, Stage::Doomed) => {}
         }

@@ -12,7 +12,7 @@ use super::supervisor::{BOUND, LINKED};
 use super::worker::Worker;
 use crate::net::Net as _;
 use crate::net::identity::{Certificate, Identity, TlsSettings};
-use crate::net::limits::Descriptors;
+use crate::net::limits::{Descriptors, ROOM_UNASKED};
 use crate::net::os::OsNet;
 use crate::net::socket::Address;
 use crate::service::Service;
@@ -236,6 +236,13 @@ impl<S: Service> Server<S> {
 }
 
 /// Tells the supervisor how far this worker has come. One that does not listen has gone, and takes us along.
+/// Raises the limit of descriptors as far as the process may, and has the system make room for as many as so many connections
+/// need, so that it need not while they come ([`Descriptors::make_room`]). A program calls it before it has a second thread.
+pub fn make_room(connections_max: Option<usize>) {
+    let wanted = connections_max.map_or(ROOM_UNASKED, |max| max as u64 + DESCRIPTORS_RESERVED);
+    Descriptors::raise().make_room(wanted);
+}
+
 fn tell_supervisor(word: &[u8]) {
     let mut stdout = io::stdout();
     let _ = stdout.write_all(word).and_then(|()| stdout.flush());

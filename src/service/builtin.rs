@@ -262,6 +262,10 @@ impl Service for Builtin {
         self.chat.heard(ctx, sibling, news);
     }
 
+    fn selected(&mut self, ctx: &mut Ctx<'_>, told: &[u8]) {
+        self.io.selected(ctx, told);
+    }
+
     fn sibling_gone(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
         self.chat.sibling_gone(ctx, sibling);
     }

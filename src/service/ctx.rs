@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is carried out before the service has returned.
 
-use super::{CloseCode, Dialect, Kind, TopicId};
+use super::{CloseCode, Dialect, Kind, Overheard, TopicId};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::hub::history::Position;
@@ -55,6 +55,12 @@ impl<'a> Ctx<'a> {
     /// Sends another peer a message; nothing happens if it is gone.
     pub fn send(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
         self.hub.outbox.reply(to, kind, payload);
+    }
+
+    /// Sends another peer a message behind everything that was published before in topics in which it is: as [`send`](Self::send), but
+    /// nothing is overtaken.
+    pub fn send_in_order(&mut self, to: ConnId, kind: Kind, payload: &[u8]) {
+        self.hub.send_in_order(to, kind, payload);
     }
 
     /// Lets the peer into the topic called `name`.
@@ -176,6 +182,26 @@ impl<'a> Ctx<'a> {
         here + self.hub.abroad.subscribers(name)
     }
 
+    /// Has the other workers' [`selected`](crate::service::Service::selected) called: a publication to hearers whom the service chooses. It
+    /// arrives in order with what else is published, and is counted like that.
+    pub fn publish_selected(&mut self, told: &[u8]) {
+        if self.hub.abroad.is_open() {
+            self.hub.abroad.publish_selected(told);
+        }
+    }
+
+    /// Whether something waits in `topic` behind its first `from` publications, and nothing behind them has set out.
+    #[must_use]
+    pub fn has_more(&self, topic: TopicId, from: u64) -> bool {
+        self.hub.topics.has_more(topic, from)
+    }
+
+    /// What waits in `topic` behind its first `from` publications: what absent subscribers would overhear when it sets out.
+    #[must_use]
+    pub fn overhear(&self, topic: TopicId, from: u64) -> Vec<Overheard> {
+        self.hub.topics.overhear(topic, from)
+    }
+
     /// How many publications there have been in `topic`.
     #[must_use]
     pub fn published(&self, topic: TopicId) -> u64 {
@@ -188,9 +214,9 @@ impl<'a> Ctx<'a> {
         self.hub.topics.is_quiet(topic)
     }
 
-    /// Closes the WebSocket of `to`, without a code.
+    /// Closes the WebSocket of `to`, without a code, behind what it has been [sent in order](Self::send_in_order).
     pub fn end(&mut self, to: ConnId) {
-        self.hub.outbox.close_with(to, None);
+        self.hub.close_in_order(to, None);
     }
 
     /// Counts a subscriber without a connection into the topic called `name`: what is published there is

@@ -93,6 +93,12 @@ pub trait Service {
         let _ = (ctx, sibling, news);
     }
 
+    /// The same service of another worker published something to hearers whom the service chooses
+    /// ([`Ctx::publish_selected`]); [`Ctx::id`] is nobody.
+    fn selected(&mut self, ctx: &mut Ctx<'_>, told: &[u8]) {
+        let _ = (ctx, told);
+    }
+
     /// Another worker is gone, with all its peers; [`Ctx::id`] is nobody.
     fn sibling_gone(&mut self, ctx: &mut Ctx<'_>, sibling: u32) {
         let _ = (ctx, sibling);

@@ -237,6 +237,7 @@ pub fn empty<N: Net, S: Service>(worker: &Worker<N, S>, outside: &Outside, is_ov
         ("debts", hub.ledger.queued as usize),
         ("batches in the ledger", hub.ledger.open_batches()),
         ("bytes that wait for delivery", hub.topics.waiting_bytes()),
+        ("words that wait for their place", hub.interjections.weight()),
         ("lent buffers", worker.buffers_lent()),
         ("bytes promised for compression", worker.memory_reserved()),
         ("entries in the wheel", armed),

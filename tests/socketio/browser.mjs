@@ -186,7 +186,7 @@ test("the page /socketio: connect, emit, rooms, namespaces, by a client of its o
   await line('→ greeting "ä", [1,{"x":null}]');
   await page.getByLabel("Arguments, as JSON").fill("{");
   await page.getByLabel("Arguments, as JSON").press("Enter");
-  await status(/^the arguments are no JSON/);
+  await until("what is wrong", async () => /^the arguments are no JSON/.test(await page.getByRole("alert").textContent()));
 
   await page.getByLabel("Room").fill("attic");
   await page.getByLabel("Room").press("Enter");

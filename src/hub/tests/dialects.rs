@@ -4,6 +4,7 @@
 //! does, and with a window no larger than was agreed on.
 
 use super::super::compressors::{Compressors, OwnCompressor};
+use super::super::delivery::Step as Found;
 use super::super::dialect::Dialect;
 use super::{ConnId, Hub, Kind, deliver, id};
 use crate::ws::{Header, Role, encode};
@@ -240,4 +241,39 @@ fn what_is_too_short_to_shrink_costs_nobody_its_memory() {
         let again = reply(b"{\"gannet\":0.125,\"kittiwake\":17}");
         assert!(again < first / 2, "{again} of {first} bytes behind {short:?}");
     }
+}
+
+#[test]
+fn all_who_hear_events_are_sent_one_encoding_of_all_that_was_published() {
+    let mut hub = Hub::default();
+    let sea = hub.topics.join(id(0), "sea");
+    (1..5).for_each(|n| _ = hub.topics.join_in(id(n), "sea", Dialect::Event));
+    hub.publish(sea, Kind::Text, b"ahoy", ConnId::NONE, 0);
+    hub.publish(sea, Kind::Text, b"land", ConnId::NONE, 0);
+    let mut delivery = hub.next_delivery().unwrap();
+    let members = hub.topics.members(sea).to_vec();
+    let (mut sent, mut places) = (Vec::new(), Vec::new());
+    loop {
+        match delivery.step(&members, &mut hub.ledger, 0) {
+            Found::Visit(to) => {
+                let frame = delivery.frame(0);
+                assert_eq!(delivery.frames(), 1, "two publications leave in one write");
+                if to != id(0) {
+                    places.push(frame.block(0).as_ptr());
+                }
+                sent.push((to.index, String::from_utf8_lossy(frame.block(0)).into_owned()));
+                hub.paid(frame.debt(0), 0);
+            }
+            Found::Skip => {}
+            Found::Done => break,
+        }
+    }
+    hub.end(delivery, 0);
+    let events =
+        "\u{fffd}\u{1f}42/broadcast,[\"message\",\"ahoy\"]\u{fffd}\u{1f}42/broadcast,[\"message\",\"land\"]";
+    sent.sort();
+    assert_eq!(sent[0], (0, "\u{fffd}\u{4}ahoy\u{fffd}\u{4}land".to_owned()), "plain peers hear it as it is");
+    assert!(sent[1..].iter().all(|(_, text)| text == events), "{sent:?}");
+    assert!(places.iter().all(|place| *place == places[0]), "the same bytes, not copies of them");
+    assert_eq!((hub.ledger.written, hub.ledger.queued), (10, 0));
 }

@@ -156,6 +156,10 @@ impl<N: Net, S: Service> Worker<N, S> {
                     bus.siblings[sibling as usize].figures = Some((self.now, figures));
                 }
             }
+            Letter::Selected(told) => {
+                bus.counts.heard += 1;
+                self.service.selected(&mut Ctx::new(nobody, 0, self.now, &mut self.hub), told);
+            }
             Letter::Goodbye => bus.siblings[sibling as usize].is_leaving = true,
             Letter::Hello { .. } => {}
         }

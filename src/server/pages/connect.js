@@ -71,6 +71,7 @@ export function stayConnected(where, on) {
     let wasOpen = false;
     const own = new WebSocket(where());
     socket = own;
+    own.binaryType = "arraybuffer";
     own.onopen = current(own, () => {
       wasOpen = true;
       say("connected", "good");

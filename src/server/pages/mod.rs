@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_a_page_links_to_exists() {
-        let served_elsewhere = ["/healthz", "/stats", "/metrics"];
+        let served_elsewhere = ["/healthz", "/stats", "/metrics", "/channels"];
         for (path, text) in texts("text/html") {
             for target in values(text, "href").into_iter().chain(values(text, "src")) {
                 assert!(

@@ -3,7 +3,8 @@
 // A text of Engine.IO is a digit and what it carries: 0 open, 2 ping, 3 pong, 4 message. A message of Socket.IO is a digit, a
 // namespace unless it is "/", an id if an answer is wanted, and JSON; bytes follow in messages of their own.
 
-const byId = (id) => document.getElementById(id);
+import { address, byId, say, stayConnected } from "./connect.js";
+
 const LINES_MAX = 1000;
 const ANSWER_MS = 5000;
 const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR, BINARY_EVENT, BINARY_ACK] = ["0", "1", "2", "3", "4", "5", "6"];
@@ -30,30 +31,14 @@ function filled(value, bytes) {
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, filled(one, bytes)]));
 }
 
+// One connection's worth of the protocol: what is heard becomes calls of `hooks`, what is said goes through `send`.
 class Client {
-  constructor(namespace, hooks) {
+  constructor(namespace, send, hooks) {
     this.prefix = namespace === "/" ? "" : `${namespace},`;
+    this.send = send;
     this.hooks = hooks;
     this.answers = new Map();
     this.ids = 0;
-    const url = new URL("/socket.io/", location.href);
-    url.protocol = url.protocol.replace("http", "ws");
-    url.search = location.search;
-    url.searchParams.set("EIO", "4");
-    url.searchParams.set("transport", "websocket");
-    this.socket = new WebSocket(url);
-    this.socket.binaryType = "arraybuffer";
-    this.socket.onmessage = ({ data }) => {
-      try {
-        this.hear(data);
-      } catch (error) {
-        this.hooks.error(error.message);
-      }
-    };
-    this.socket.onclose = ({ code, reason }) => {
-      clearTimeout(this.patience);
-      this.hooks.closed(reason ? `${code}, ${reason}` : String(code));
-    };
   }
 
   hear(data) {
@@ -62,9 +47,9 @@ class Client {
     if (data[0] === "0") {
       const { pingInterval, pingTimeout } = JSON.parse(rest);
       this.silence = pingInterval + pingTimeout;
-      this.socket.send(`40${this.prefix}`);
+      this.send(`40${this.prefix}`);
     }
-    if (data[0] === "2") this.socket.send(`3${rest}`);
+    if (data[0] === "2") this.send(`3${rest}`);
     if (data[0] === "4") {
       const packet = parse(rest);
       this.awaited = packet.attachments > 0 ? { packet, bytes: [] } : undefined;
@@ -72,7 +57,7 @@ class Client {
     }
     // A server that no longer pings is gone, whatever the network says.
     clearTimeout(this.patience);
-    this.patience = setTimeout(() => this.socket.close(), this.silence);
+    this.patience = setTimeout(this.hooks.silent, this.silence);
   }
 
   attach(bytes) {
@@ -99,7 +84,7 @@ class Client {
   }
 
   emit(event, args) {
-    this.socket.send(`42${this.prefix}${JSON.stringify([event, ...args])}`);
+    this.send(`42${this.prefix}${JSON.stringify([event, ...args])}`);
   }
 
   // The same, with an answer; a failure if none comes.
@@ -114,78 +99,101 @@ class Client {
         clearTimeout(patience);
         done(answer);
       });
-      this.socket.send(`42${this.prefix}${id}${JSON.stringify([event, ...args])}`);
+      this.send(`42${this.prefix}${id}${JSON.stringify([event, ...args])}`);
     });
   }
 
-  close() {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send("1");
-    this.socket.close();
+  // Nothing more will come.
+  end() {
+    clearTimeout(this.patience);
   }
 }
 
 let client = null;
-// What the status says as long as nothing is wrong.
-let state = "";
+let isIn = false;
 
-// What was heard becomes text nodes, never markup.
+const log = byId("log");
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+// What was heard becomes text nodes, never markup. The time stands beside them, not among them.
 function addLine(type, text) {
-  const log = byId("log");
-  const wasAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  const view = log.parentElement;
+  const wasAtEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
   const line = document.createElement("li");
   line.className = type;
   line.textContent = text;
+  line.dataset.time = clock.format(new Date());
   log.append(line);
   while (log.childElementCount > LINES_MAX) log.firstElementChild.remove();
-  if (wasAtEnd) log.scrollTop = log.scrollHeight;
+  if (wasAtEnd) view.scrollTop = view.scrollHeight;
 }
 
-function status(text, isBad = false) {
-  byId("status").textContent = text;
-  byId("status").classList.toggle("bad", isBad);
-}
+const shown = (args) => args.map((arg) => JSON.stringify(arg)).join(", ");
 
-function enable(isConnected) {
+function enter(isConnected) {
+  isIn = isConnected;
   for (const id of ["join", "leave", "send"]) byId(id).disabled = !isConnected;
-  byId("toggle").textContent = isConnected ? "Disconnect" : "Connect";
 }
+
+function where() {
+  const url = address("/socket.io/");
+  url.searchParams.set("EIO", "4");
+  url.searchParams.set("transport", "websocket");
+  return url;
+}
+
+// Not to come again until somebody asks for it.
+function part(why, kind) {
+  if (isIn) addLine("leave", `disconnected${why ? `: ${why}` : ""}`);
+  client?.end();
+  enter(false);
+  connection.stop();
+  say(why ? `not connected (${why})` : "not connected", kind);
+  byId("toggle").textContent = "Connect";
+}
+
+const connection = stayConnected(where, {
+  open: () => {
+    const namespace = byId("namespace").value;
+    say("connecting …");
+    client = new Client(namespace, connection.send, {
+      connected: (sid) => {
+        enter(true);
+        say(`connected to ${namespace} as ${sid}`, "good");
+        addLine("enter", `connected to ${namespace}`);
+      },
+      refused: (message) => part(message, "bad"),
+      event: ([name, ...args]) => addLine("message", `${name} ${shown(args)}`),
+      silent: () => connection.again(),
+    });
+  },
+  message: ({ data }) => {
+    try {
+      client.hear(data);
+    } catch (error) {
+      say(`a message could not be read: ${error.message}`, "bad");
+    }
+  },
+  lost: () => {
+    client?.end();
+    if (isIn) addLine("leave", "disconnected: the connection was lost");
+    enter(false);
+  },
+});
 
 function connect() {
   const typed = byId("namespace").value.trim();
   const namespace = typed.startsWith("/") ? typed : `/${typed}`;
   byId("namespace").value = namespace;
-  if (namespace.includes(",")) return status("a namespace has no comma in it", true);
-  status("connecting …");
-  let why = "";
-  // What an older one still has to say is not about this one.
-  const mine = (hook) => (...args) => { if (client === opened) hook(...args); };
-  const opened = new Client(namespace, {
-    connected: mine((sid) => {
-      enable(true);
-      state = `connected to ${namespace} as ${sid}`;
-      status(state);
-      addLine("enter", `connected to ${namespace}`);
-    }),
-    refused: mine((message) => {
-      why = message;
-      opened.close();
-    }),
-    event: mine(([name, ...args]) => addLine("message", `${name} ${args.map((arg) => JSON.stringify(arg)).join(", ")}`)),
-    error: mine((message) => status(`a message could not be read: ${message}`, true)),
-    closed: mine((code) => {
-      client = null;
-      enable(false);
-      status(`not connected (${why || code})`, true);
-      addLine("leave", `disconnected${why ? `: ${why}` : ""}`);
-    }),
-  });
-  client = opened;
+  if (namespace.includes(",")) return part("a namespace has no comma in it", "bad");
+  byId("toggle").textContent = "Disconnect";
+  connection.open();
 }
 
 byId("connect").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (client) client.close();
-  else connect();
+  if (byId("toggle").textContent === "Connect") return connect();
+  part("", "");
 });
 
 async function move(verb) {
@@ -200,21 +208,29 @@ async function move(verb) {
 
 byId("room-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  move("join");
+  if (isIn) move("join");
 });
 byId("leave").addEventListener("click", () => move("leave"));
+
+// What is wrong is said below the field, where whoever typed it looks.
+function complain(text) {
+  byId("wrong").textContent = text;
+  byId("args").setAttribute("aria-invalid", String(text !== ""));
+}
 
 byId("emit").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = byId("event").value;
+  let args;
   try {
-    const args = JSON.parse(`[${byId("args").value}]`);
-    client.emit(name, args);
-    status(state);
-    addLine("muted", `→ ${name} ${args.map((arg) => JSON.stringify(arg)).join(", ")}`);
+    args = JSON.parse(`[${byId("args").value}]`);
   } catch (error) {
-    status(`the arguments are no JSON: ${error.message}`, true);
+    return complain(`the arguments are no JSON: ${error.message}`);
   }
+  complain("");
+  if (!isIn) return;
+  client.emit(name, args);
+  addLine("muted", `→ ${name} ${shown(args)}`);
 });
 
 byId("namespace").value = new URL(location.href).searchParams.get("namespace") ?? "/";

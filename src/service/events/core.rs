@@ -234,8 +234,12 @@ impl Io {
                     let body = answer.body().into_owned().into_bytes();
                     ctx.answer(to, answer.status(), answer.content_type(), body);
                 }
-                Action::Send { to, frame: Frame::Text(text) } => ctx.send(to, Kind::Text, text.as_bytes()),
-                Action::Send { to, frame: Frame::Binary(bytes) } => ctx.send(to, Kind::Binary, &bytes),
+                Action::Send { to, frame: Frame::Text(text) } => {
+                    ctx.send_in_order(to, Kind::Text, text.as_bytes());
+                }
+                Action::Send { to, frame: Frame::Binary(bytes) } => {
+                    ctx.send_in_order(to, Kind::Binary, &bytes)
+                }
                 Action::CloseWebSocket { to } => {
                     self.by_conn.remove(&to);
                     ctx.end(to);
@@ -246,8 +250,14 @@ impl Io {
         self.arm(key);
     }
 
-    /// Sends frames to one peer, past everything that waits for many.
+    /// Sends frames to one peer, behind everything that it is to hear with others.
     pub(super) fn send(&mut self, ctx: &mut Ctx<'_>, key: usize, frames: &[Frame]) {
+        self.catch_up(ctx, key);
+        self.put(ctx, key, frames);
+    }
+
+    /// Puts frames into the session of a peer.
+    pub(super) fn put(&mut self, ctx: &mut Ctx<'_>, key: usize, frames: &[Frame]) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let mut actions = Vec::new();
         match peer.session.send(frames, &mut actions) {

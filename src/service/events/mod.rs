@@ -48,13 +48,15 @@
 //! // Server::builder().service(io).run()
 //! ```
 //!
-//! What it does not do: an event to several rooms, or to all but a room, reaches the sockets of this worker alone; what is sent
-//! to one socket may overtake what was sent to many in the same turn.
+//! One socket hears what is sent to it, to its namespace and to one of its rooms in the order of the calls. What it does not do: events
+//! to different rooms, or to a room and to all, keep no order between them; and who leaves a room, or is put out, in the turn in which
+//! something was sent there may miss that.
 
 pub mod clock;
 pub mod core;
 pub mod life;
 pub mod rooms;
+mod selected;
 pub mod served;
 pub mod socket;
 pub mod words;

@@ -2,7 +2,7 @@
 //!
 //! A room is a topic of the hub, and so is a namespace: what is sent there is encoded once and goes to all in one sweep, as a
 //! broadcast does. A socket whose session polls has no connection to stand in a topic; it is *absent* there, and what it
-//! overhears is put into its session. When the session goes over to a WebSocket, it comes to stand in each topic at a moment when
+//! overhears is put into its session: when the delivery sets out, or before, if it is to be sent something that must come behind. When the session goes over to a WebSocket, it comes to stand in each topic at a moment when
 //! nothing waits there, so that it misses nothing and hears nothing twice.
 //!
 //! Invariants: a socket stands in a topic by its connection or is counted as absent, never both; an absent one hears what was
@@ -26,7 +26,7 @@ pub(super) struct Membership {
     /// Its name; empty for the namespace itself, which is no room that anybody can name.
     pub(super) room: Rc<str>,
     topic: TopicId,
-    /// Since which publication it hears without a connection.
+    /// From which publication on it has still to overhear, without a connection.
     absent_since: Option<u64>,
 }
 
@@ -158,13 +158,46 @@ impl Io {
                 let since = membership.and_then(|membership| membership.absent_since);
                 let is_own = self.peers.get(key).is_some_and(|peer| peer.alias == one.except);
                 if since.is_some_and(|since| since <= one.number) && !is_own {
-                    self.send(ctx, key, &frames);
+                    self.put(ctx, key, &frames);
                 }
             }
         }
+        absent.iter().for_each(|index| self.has_overheard(*index, news.topic, news.end()));
         // More that was published here, or in another room, may still have to be overheard in this turn.
         if ctx.published(news.topic) == news.end() {
             absent.into_iter().for_each(|index| self.settle_in(ctx, index, news.topic));
+        }
+    }
+
+    fn has_overheard(&mut self, index: usize, topic: TopicId, end: u64) {
+        let memberships = self.sockets.get_mut(index).into_iter().flat_map(|state| &mut state.memberships);
+        for since in memberships.filter(|one| one.topic == topic).filter_map(|one| one.absent_since.as_mut())
+        {
+            *since = end.max(*since);
+        }
+    }
+
+    /// A peer is about to be sent something: what was published before where it is absent it overhears now.
+    pub(super) fn catch_up(&mut self, ctx: &mut Ctx<'_>, key: usize) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let mut all = Vec::new();
+        for index in &peer.sockets {
+            let memberships = self.sockets.get(*index).into_iter().flat_map(|state| &state.memberships);
+            let absent = memberships.filter_map(|one| Some((*index, one.topic, one.absent_since?)));
+            all.extend(absent.filter(|(_, topic, since)| ctx.has_more(*topic, *since)));
+        }
+        for (index, topic, since) in all {
+            let is_bridge = self.is_bridged(index, topic);
+            self.has_overheard(index, topic, ctx.published(topic));
+            for news in ctx.overhear(topic, since) {
+                for one in news.iter() {
+                    if self.peers.get(key).is_some_and(|peer| peer.alias != one.except) {
+                        let frames: Vec<Frame> =
+                            one.messages().flat_map(|message| as_frames(message, is_bridge)).collect();
+                        self.put(ctx, key, &frames);
+                    }
+                }
+            }
         }
     }
 

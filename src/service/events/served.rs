@@ -163,6 +163,11 @@ impl Service for Io {
         self.overhear(ctx, news);
     }
 
+    fn selected(&mut self, ctx: &mut Ctx<'_>, told: &[u8]) {
+        self.at(ctx.now());
+        self.heard_selected(ctx, told);
+    }
+
     fn message_max(&self, _: u8) -> Option<u64> {
         // As long on a WebSocket as in a POST: a client must not notice by which it goes.
         Some(self.config.max_payload as u64)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::core::Io;
+use super::selected::Selection;
 use super::{OnAny, OnEvent, nanos};
 use crate::base::id::ConnId;
 use crate::service::{Ctx, Kind};
@@ -256,33 +257,6 @@ impl Broadcast<'_, '_, '_> {
             return Io::publish(ctx, &name, &frames, own);
         }
         let skipped = skips_own.then_some(*index);
-        for key in io.found(namespace, &rooms, &except, skipped) {
-            io.send(ctx, key, &frames);
-        }
-    }
-}
-
-impl Io {
-    /// The peers of those sockets of this worker that are in one of the rooms (or in the namespace, if none is named) and in
-    /// none of the excepted ones.
-    fn found(
-        &self,
-        namespace: usize,
-        rooms: &[Rc<str>],
-        except: &[Rc<str>],
-        skipped: Option<usize>,
-    ) -> Vec<usize> {
-        let is_in = |state: &super::core::State, names: &[Rc<str>]| {
-            names.iter().any(|name| {
-                **name == *state.sid.as_str() || state.memberships.iter().any(|one| one.room == *name)
-            })
-        };
-        let all = self.sockets.iter().filter(|(index, state)| {
-            state.namespace == namespace
-                && Some(*index) != skipped
-                && (rooms.is_empty() || is_in(state, rooms))
-                && !is_in(state, except)
-        });
-        all.map(|(_, state)| state.peer).collect()
+        io.publish_selected(ctx, &Selection { namespace, rooms, except }, skipped, &frames);
     }
 }
