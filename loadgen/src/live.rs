@@ -4,7 +4,7 @@
 //! that change every second; a log gets one line for each process when they have been started, and no more.
 //!
 //! Invariants: nothing is drawn with `-q`, and nothing that changes with `--no-tui` or without a terminal; no colour is used, so
-//! `NO_COLOR` holds; at most [`LINES_MAX`] processes are drawn.
+//! `NO_COLOR` holds; at most `LINES_MAX` processes are drawn.
 
 mod crew;
 

@@ -6,6 +6,7 @@
 //! Invariants: the same messages in the same order suffer the same faults; probes and warm-up pass unharmed and
 //! uncounted; `expected = delivered + lost + corrupt + withheld` at any time for what is not still held.
 
+pub use super::books::Counts;
 use stentor::base::marker::{Found, Marker, decode};
 
 /// A deliberate fault. `every` counts deliveries: each `every`th suffers.
@@ -108,49 +109,6 @@ pub enum Fault {
         /// Before this message (from 0).
         before: u64,
     },
-}
-
-/// The server's own books: what loadgen must report.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Messages heard from publishers.
-    pub heard: u64,
-    /// Messages × subscribers there were when each was passed on.
-    pub expected: u64,
-    /// Deliveries made intact, each counted once.
-    pub delivered: u64,
-    /// Deliveries left out.
-    pub lost: u64,
-    /// Deliveries made again.
-    pub duplicate: u64,
-    /// Deliveries made behind a later one.
-    pub reordered: u64,
-    /// Deliveries damaged.
-    pub corrupt: u64,
-    /// Messages of our own mixed in.
-    pub foreign: u64,
-    /// Connections refused.
-    pub refused: u64,
-    /// Connections cut.
-    pub cut: u64,
-    /// Connections let in.
-    pub admitted: u64,
-    /// Of these, never told anything.
-    pub forgotten: u64,
-    /// Deliveries not made to those.
-    pub withheld: u64,
-    /// Close frames and FINs on which a connection was not ended.
-    pub unanswered: u64,
-    /// Notices that something was left out.
-    pub told: u64,
-    /// The least time from a message's intended time to its write here: nothing can arrive sooner.
-    pub lag_min_ns: u64,
-    /// The largest such time: something arrives at least so late.
-    pub lag_max_ns: u64,
-    /// Deliveries whose write here came [`SLOW_NS`] or more behind the intended time.
-    pub slow: u64,
-    /// Messages heard whose marker says that they left [`SLOW_NS`] or more behind the intended time.
-    pub lagged: u64,
 }
 
 /// A deafness that does not end before the experiment.
@@ -292,71 +250,64 @@ impl Saboteur {
         let number = self.counts.expected;
         self.counts.expected += 1;
         let lag_ns = now_ns.saturating_sub(marker.intended_ns);
-        if line.is_forgotten {
-            self.counts.withheld += 1;
+        if self.keeps_back(line, payload, number, is_sender, out) {
             return;
         }
-        line.told += 1;
-        match self.fault {
-            Fault::LossAtSender { every } if is_sender && due(self.counts.heard - 1, every) => {
-                self.counts.lost += 1;
-                return;
-            }
-            Fault::Again { .. } if line.told == line.again => {
-                self.counts.duplicate += 1;
-                out.push(payload.to_vec());
-            }
-            Fault::Silence => {
-                self.counts.lost += 1;
-                return;
-            }
-            Fault::Loss { every } if due(number, every) => {
-                self.counts.lost += 1;
-                return;
-            }
-            Fault::Corrupt { every } if due(number, every) => {
-                self.counts.corrupt += 1;
-                out.push(damaged(payload));
-                return;
-            }
-            Fault::Reorder { every } if due(number, every) && line.held.is_none() => {
-                line.held = Some(payload.to_vec());
-                self.note(lag_ns);
-                return;
-            }
-            Fault::Duplicate { every } if due(number, every) => {
-                self.counts.duplicate += 1;
-                out.push(payload.to_vec());
-            }
-            Fault::Foreign { every } if due(number, every) => {
-                self.counts.foreign += 1;
-                out.push(b"nobody sent this".to_vec());
-            }
-            Fault::None
-            | Fault::Delay { .. }
-            | Fault::Stall { .. }
-            | Fault::Deaf { .. }
-            | Fault::Loss { .. }
-            | Fault::Duplicate { .. }
-            | Fault::Reorder { .. }
-            | Fault::Corrupt { .. }
-            | Fault::Foreign { .. }
-            | Fault::Refuse { .. }
-            | Fault::Full { .. }
-            | Fault::Forget { .. }
-            | Fault::Again { .. }
-            | Fault::LossAtSender { .. }
-            | Fault::Cling
-            | Fault::Wait
-            | Fault::Omit { .. }
-            | Fault::CutSlow
-            | Fault::Cut { .. } => {}
+        if matches!(self.fault, Fault::Reorder { every } if due(number, every) && line.held.is_none()) {
+            line.held = Some(payload.to_vec());
+            self.note(lag_ns);
+            return;
         }
+        self.mix_in(line, payload, number, out);
         self.note(lag_ns);
         out.push(payload.to_vec());
         if let Some(held) = line.held.take() {
             self.counts.reordered += 1;
             out.push(held);
+        }
+    }
+
+    /// Whether a delivery is not made, or made damaged.
+    fn keeps_back(
+        &mut self,
+        line: &mut Line,
+        payload: &[u8],
+        number: u64,
+        is_sender: bool,
+        out: &mut Vec<Vec<u8>>,
+    ) -> bool {
+        if line.is_forgotten {
+            self.counts.withheld += 1;
+            return true;
+        }
+        line.told += 1;
+        let message = self.counts.heard.saturating_sub(1);
+        let is_lost = self.fault == Fault::Silence
+            || matches!(self.fault, Fault::Loss { every } if due(number, every))
+            || matches!(self.fault, Fault::LossAtSender { every } if is_sender && due(message, every));
+        if is_lost {
+            self.counts.lost += 1;
+            return true;
+        }
+        let is_damaged = matches!(self.fault, Fault::Corrupt { every } if due(number, every));
+        if is_damaged {
+            self.counts.corrupt += 1;
+            out.push(damaged(payload));
+        }
+        is_damaged
+    }
+
+    /// Sends what is too much, before the delivery itself.
+    fn mix_in(&mut self, line: &Line, payload: &[u8], number: u64, out: &mut Vec<Vec<u8>>) {
+        let is_again = matches!(self.fault, Fault::Duplicate { every } if due(number, every))
+            || matches!(self.fault, Fault::Again { .. } if line.told == line.again);
+        if is_again {
+            self.counts.duplicate += 1;
+            out.push(payload.to_vec());
+        }
+        if matches!(self.fault, Fault::Foreign { every } if due(number, every)) {
+            self.counts.foreign += 1;
+            out.push(b"nobody sent this".to_vec());
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Why: a measuring tool must be measured itself. A tool that reports no loss has shown nothing until it has met a
 //! server that loses; so each fault is committed on purpose, counted by the one who commits it, and every count of
-//! the report must be *equal*; where clients come and go, what was under way to one that goes is a bound ([`moving`]).
+//! the report must be *equal*; where clients come and go, what was under way to one that goes is a bound (`moving.rs`).
 //!
 //! Invariants: counts are compared for equality, times as bounds that physics gives (nothing arrives before it was
 //! written), speed never: the self-test passes on a slow and busy machine.
 
+pub mod books;
 pub mod cases;
 pub mod fault;
 mod moving;
