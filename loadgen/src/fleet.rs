@@ -6,11 +6,12 @@
 //! Invariants: every loop's last word is [`Event::Done`] or [`Event::Failed`], also when its process is killed; shards
 //! end when this process does, because their stdin ends.
 
+use crate::descriptors;
 use crate::engine::assignment::Assignment;
 use crate::engine::control::{Command, Event};
 use crate::engine::{Loop, WAKER};
 use crate::plan::Plan;
-use crate::preflight;
+
 use mio::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -117,7 +118,7 @@ fn start_loops(
     events: &Sender<(u32, Event)>,
 ) -> io::Result<Vec<LocalLoop>> {
     // In one go, before anything is measured: later each growth would hold up the loop that needs it.
-    preflight::make_room(u64::from(plan.clients_at_once()));
+    descriptors::make_room(u64::from(plan.clients_at_once()));
     (first..first + plan.threads)
         .map(|index| {
             let assignment = Assignment { index, loops: plan.loops(), origin_ns };

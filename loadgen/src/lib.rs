@@ -14,6 +14,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod descriptors;
 pub mod doctor;
 #[cfg(feature = "embedded")]
 pub mod embedded;

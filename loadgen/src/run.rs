@@ -11,6 +11,7 @@ mod moved;
 mod watch;
 
 use crate::cli::RunArgs;
+use crate::descriptors;
 use crate::live::{Live, Wanted};
 use crate::plan::Plan;
 use crate::preflight::{self, Facts, Request, ServerSide};
@@ -134,7 +135,7 @@ fn grant(plan: &mut Plan, targets: Vec<SocketAddr>) -> Result<(), Failure> {
         sources: (!plan.sources_auto).then(|| plan.sources.clone()),
         server,
     };
-    let granted = preflight::check(&request, &Facts::observe(), &mut preflight::raise_nofile)
+    let granted = preflight::check(&request, &Facts::observe(), &mut descriptors::raise_nofile)
         .map_err(Failure::Preflight)?;
     plan.procs = u32::try_from(granted.procs).unwrap_or(u32::MAX).max(plan.procs);
     plan.sources = granted.sources;
@@ -242,7 +243,7 @@ fn write(args: &RunArgs, report: &Report) -> std::io::Result<()> {
 #[cfg(feature = "embedded")]
 fn own_workers(clients: u32) -> u32 {
     // Root may go beyond the hard limit; whoever may not gets what there is.
-    let _ = preflight::raise_nofile(u64::from(clients) + 64);
+    let _ = descriptors::raise_nofile(u64::from(clients) + 64);
     crate::embedded::workers_for(clients)
 }
 
