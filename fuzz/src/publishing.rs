@@ -77,10 +77,8 @@ fn judge(body: &[u8], channel: Option<&str>) -> Option<Vec<String>> {
         let channel = object
             .get("channel")
             .map_or(channel.map(str::to_owned), |name| name.as_str().map(str::to_owned))?;
-        let text = match object.get("data")? {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
+        let data = object.get("data")?;
+        let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
         let id = match object.get("id") {
             Some(id) => Some(id.as_str().filter(|id| (1..=ID_BYTES_MAX).contains(&id.len()))?.to_owned()),
             None => None,

@@ -60,7 +60,7 @@ fn search(request: &Request<'_, '_>) -> Vec<Vec<u8>> {
         let name = name.to_ascii_lowercase();
         if name == "authorization" {
             let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-            if value[..end].to_ascii_lowercase() == b"bearer" {
+            if value[..end].eq_ignore_ascii_case(b"bearer") {
                 found.push(value[end..].trim_ascii().to_vec());
             }
         } else if name == "sec-websocket-protocol" {
