@@ -33,7 +33,7 @@ STEPS=(
   "browser   500  our pages, those of tutorials, and the WebSocket object, in a real browser"
   "socketio  400  the original clients of Socket.IO, from Node and in a real browser"
   "peers     300  loadgen against other servers"
-  "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat"
+  "clients   300  what tutorials use, against the server: npm ws and nodejs-websocket, Python websockets and aiohttp, websocat; the examples of the README"
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
 )
 
