@@ -28,8 +28,8 @@ STEPS=(
   "build    1500  the programs as they are shipped, which the steps below use"
   "guest     500  50 000 clients on one server process, in a guest kernel"
   "soak      400  three minutes of clients that come and go: nothing lost, nothing left, nothing that grows"
-  "autobahn  600  the Autobahn suite against /echo: conformance of the server"
-  "client    600  the Autobahn suite against the client side of loadgen"
+  "autobahn  900  the Autobahn suite against /echo: conformance of the server"
+  "client   1200  the Autobahn suite against the client side of loadgen"
   "browser   500  our pages, those of tutorials, and the WebSocket object, in a real browser"
   "socketio  400  the original clients of Socket.IO, from Node and in a real browser"
   "peers     300  loadgen against other servers"
@@ -37,11 +37,11 @@ STEPS=(
   "sim       600  2 000 simulated worlds of fixed seeds, 50 of fresh ones, and every call of every scenario made to fail"
 )
 
-# Run beside the others, from when what they need is there: much of the time they are on one core, or wait. What they print
-# comes when they are done.
-BESIDE=(build guest soak)
-# What a step uses that another has made.
-declare -A NEEDS=([autobahn]=build [browser]=build [socketio]=build [peers]=build [clients]=build [sim]=build [guest]=build [soak]=build)
+# Much of the time a step is on one core, or waits. So these run in a lane of their own beside the others, one after the other
+# in this order, and what they print comes when they are done.
+LANE=(build guest soak client autobahn)
+# What these use, the lane builds first.
+USERS=(browser socketio peers clients sim)
 
 # Only when named: they take long, or need what a machine for tests may not have.
 EXTRAS=(
@@ -291,20 +291,20 @@ plan() {
 
 # Runs one step in a process of its own, so that a time limit can end it with all that it has started.
 run_step() {
-  local name=$1 limit=$2 step
+  local name=$1 limit step
+  read -r _ limit _ < <(plan "$name")
   timeout --kill-after=10 "$limit" bash "${BASH_SOURCE[0]}" --step "$name" &
   step=$!
   # `timeout` moves to a process group of its own, where Ctrl-C does not reach it by itself.
-  trap 'kill "$step" ${beside[@]//done/} 2>/dev/null; exit 130' INT TERM
+  trap 'kill "$step" ${lane:-} 2>/dev/null; exit 130' INT TERM
   wait "$step"
 }
 
-declare -A began=() beside=()
 table=() passed=0 failed=0
 
-# Notes how a step that began then has ended.
+# Notes how a step has ended, and after how many seconds.
 note() {
-  local name=$1 status=$2 limit seconds=$((SECONDS - began[$1])) verdict
+  local name=$1 status=$2 seconds=$3 limit verdict
   read -r _ limit _ < <(plan "$name")
   case $status in
     0) passed=$((passed + 1)) verdict=passed ;;
@@ -315,32 +315,32 @@ note() {
   table+=("$(printf '%-10s %5s s  %s' "$name" "$seconds" "$verdict")")
 }
 
-# begin NAME: starts it beside whatever else runs.
-begin() {
-  local name=$1 limit
-  [[ -z ${beside[$name]:-} ]] || return 0
-  read -r _ limit _ < <(plan "$name")
-  mkdir -p target/steps
-  printf '\n===== %s begins, beside the others\n' "$name"
-  began[$name]=$SECONDS
-  (run_step "$name" "$limit") >"target/steps/$name.log" 2>&1 &
-  beside[$name]=$!
+title() {
+  printf '\n===== %s: %s\n' "$1" "$(plan "$1" | sed -E 's/^\S+ +\S+ +//')"
 }
 
-# await NAME: shows what it printed, once it is done.
+# The lane: runs the steps in order, and leaves of each what it printed, and how it ended once it has.
+run_lane() {
+  local name began status
+  for name in "$@"; do
+    began=$SECONDS status=0
+    run_step "$name" >"target/steps/$name.log" 2>&1 || status=$?
+    echo "$status $((SECONDS - began))" >"target/steps/$name.part"
+    mv "target/steps/$name.part" "target/steps/$name.ended"
+  done
+}
+
+# Waits until a step of the lane has ended. A lane that was killed ends none.
 await() {
-  local name=$1 status=0 pid=${beside[$1]:-}
-  [[ -n $pid && $pid != done ]] || return 0
-  wait "$pid" || status=$?
-  beside[$name]=done
-  printf '\n===== %s: %s\n' "$name" "$(plan "$name" | sed -E 's/^\S+ +\S+ +//')"
-  cat "target/steps/$name.log"
-  note "$name" "$status"
+  until [[ -e target/steps/$1.ended ]]; do
+    kill -0 "$lane" 2>/dev/null || [[ -e target/steps/$1.ended ]] || fail "the lane ended before $1 did"
+    sleep 1
+  done
 }
 
 main() {
-  local -a names=("$@")
-  local name limit about status
+  local -a names=("$@") beside=()
+  local name status began seconds lane=
   if ((${#names[@]} == 0)); then
     mapfile -t names < <(printf '%s\n' "${STEPS[@]}" | awk '{ print $1 }')
   fi
@@ -348,23 +348,32 @@ main() {
     [[ -n $(plan "$name") ]] || fail "no step is called \`$name\`; there are: $(plan | awk '{ printf "%s ", $1 }')"
   done
   SECONDS=0
-  trap 'kill ${beside[@]//done/} 2>/dev/null; exit 130' INT TERM
-  for name in "${names[@]}"; do
-    [[ " ${BESIDE[*]} " != *" $name "* || -n ${NEEDS[$name]:-} ]] || begin "$name"
+  mkdir -p target/steps
+  rm -f target/steps/*
+  for name in "${LANE[@]}"; do
+    [[ " ${names[*]} " != *" $name "* ]] || beside+=("$name")
   done
+  if ((${#beside[@]})); then
+    printf '===== beside the others: %s\n' "${beside[*]}"
+    run_lane "${beside[@]}" &
+    lane=$!
+  fi
+  trap 'kill ${lane:-} 2>/dev/null; exit 130' INT TERM
   for name in "${names[@]}"; do
-    [[ -z ${NEEDS[$name]:-} ]] || await "${NEEDS[$name]}"
-    if [[ " ${BESIDE[*]} " == *" $name "* ]]; then
-      begin "$name"
-      continue
-    fi
-    read -r _ limit about < <(plan "$name")
-    printf '\n===== %s: %s\n' "$name" "$about"
-    began[$name]=$SECONDS status=0
-    run_step "$name" "$limit" || status=$?
-    note "$name" "$status"
+    [[ " ${beside[*]} " != *" $name "* ]] || continue
+    [[ " ${USERS[*]} " != *" $name "* || " ${beside[*]} " != *" build "* ]] || await build
+    title "$name"
+    began=$SECONDS status=0
+    run_step "$name" || status=$?
+    note "$name" "$status" $((SECONDS - began))
   done
-  for name in "${!beside[@]}"; do await "$name"; done
+  for name in "${beside[@]}"; do
+    await "$name"
+    title "$name"
+    cat "target/steps/$name.log"
+    read -r status seconds <"target/steps/$name.ended"
+    note "$name" "$status" "$seconds"
+  done
   printf '\n%s\n' "----- summary, $SECONDS s in all"
   printf '%s\n' "${table[@]}" ""
   printf '%s passed, %s failed\n' "$passed" "$failed"

@@ -11,23 +11,16 @@
 // waits for what should be seen, up to a deadline that only a broken page reaches.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { connect } from "node:net";
-import { resolve } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
+import { PATIENCE_MS, ROOT, startServer as start, until } from "../clients/stentor.mjs";
 
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-// npm runs scripts in the package's directory, so a relative path is taken from where npm was called.
-const CALLED_FROM = process.env.INIT_CWD ?? process.cwd();
-const SERVER = resolve(CALLED_FROM, process.env.STENTOR_BIN ?? `${ROOT}/target/debug/stentor`);
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SCREENSHOTS = `${ROOT}/target/screenshots`;
 const AXE = readFileSync(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const PATIENCE_MS = 30_000;
 const PHONE = { width: 360, height: 740 };
 const DESK = { width: 1100, height: 800 };
 
@@ -38,14 +31,7 @@ before(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
   // Who does not read is kept, to be looked at.
   server = await startServer(0, ["--stall-timeout", "10m", "--ping-interval", "10m"]);
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    headless: true,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
+  browser = await launch(chromium);
 });
 
 after(async () => {
@@ -161,7 +147,7 @@ test("dashboard: the charts move when messages flow, and the numbers agree with 
   await until("the guests to have gone", async () => (await page.locator("#departures-bars").textContent()).length > 0);
   // The numbers stand still now, so that what is asked later is the same.
   await until("the same numbers", async () => {
-    const stats = await (await fetch(`${server.url}/stats`)).json();
+    const stats = await (await fetch(`${server.http}/stats`)).json();
     const shown = await Promise.all(["deliveries-total", "messages-total", "dropped"].map((id) => number(page, id)));
     return shown.join() === [stats.deliveries_total, stats.messages_in_total, stats.dropped_total].join();
   });
@@ -184,7 +170,7 @@ test("dashboard: looks only while somebody looks at it", async () => {
 test("dashboard: where a service has none, /stats is asked", async () => {
   // As a server with a service of somebody's own.
   const own = createServer(async (request, response) => {
-    const answer = request.url === "/dashboard" ? null : await fetch(server.url + request.url);
+    const answer = request.url === "/dashboard" ? null : await fetch(server.http + request.url);
     response.writeHead(answer?.status ?? 404, { "Content-Type": answer?.headers.get("content-type") ?? "text/plain" });
     response.end(answer ? Buffer.from(await answer.arrayBuffer()) : "");
   });
@@ -201,9 +187,9 @@ test("dashboard: where a service has none, /stats is asked", async () => {
 
 test("dashboard: with several workers it shows this one and all", async () => {
   const many = await startServer(0, ["--workers", "2"]);
-  const page = await open("/", { base: many.url });
+  const page = await open("/", { base: many.http });
   const guests = [];
-  for (const name of ["ann", "ben", "cid"]) guests.push(await open(`/chat?name=${name}`, { base: many.url }));
+  for (const name of ["ann", "ben", "cid"]) guests.push(await open(`/chat?name=${name}`, { base: many.http }));
   // Three chats and the dashboard itself; a browser may hold connections for more.
   const cell = (row) => page.locator(`#row-${row} td`).first().textContent();
   await until("the sum", async () => Number(await cell("all")) >= 4);
@@ -272,10 +258,10 @@ test("whatever can be reached by the tab key shows that it has the focus", async
 
 test("the policy is strict, and no page asks anybody else for anything", async () => {
   for (const path of ["/", "/chat", "/echo", "/socketio"]) {
-    const response = await fetch(server.url + path);
+    const response = await fetch(server.http + path);
     assert.match(response.headers.get("content-security-policy"), /^default-src 'none'; script-src 'self';/);
     const page = await open(path);
-    const foreign = page.requested.filter((url) => !url.startsWith(server.url));
+    const foreign = page.requested.filter((url) => !url.startsWith(server.http));
     assert.deepEqual(foreign, []);
     // A page that goes while its connection is being made complains, and rightly.
     const state = () => page.locator("#status").textContent();
@@ -294,30 +280,30 @@ test("only our own pages may connect, and a page can bring a token", async () =>
     socket.onopen = () => { done(`open, ${socket.protocol}`); socket.close(); };
     socket.onerror = () => done("refused");
   }), [url, protocols]);
-  const echo = `${closed.url.replace("http", "ws")}/echo`;
+  const echo = `${closed.ws}/echo`;
   assert.equal(await outcome(foreign, echo, ["stentor", `token.${token}`]), "refused", "a page of another port");
-  assert.equal(await outcome(foreign, `${server.url.replace("http", "ws")}/echo`, []), "open, ");
+  assert.equal(await outcome(foreign, `${server.ws}/echo`, []), "open, ");
   await foreign.context().close();
 
   const context = await browser.newContext();
   const page = await context.newPage();
-  await page.goto(`${closed.url}/echo`);
+  await page.goto(`${closed.http}/echo`);
   assert.equal(await outcome(page, echo, ["stentor", `token.${token}`]), "open, stentor");
   assert.equal(await outcome(page, echo, [`token.${token}`, "echo"]), "open, echo", "the service's own choice");
   assert.equal(await outcome(page, echo, [`token.${token}`]), "refused", "nothing was left to choose");
   assert.equal(await outcome(page, echo, ["stentor", `token.${token}x`]), "refused");
   assert.equal(await outcome(page, `${echo}?access_token=${token}`, []), "open, ");
   // The pages pass on the query they were opened with, token and all.
-  await page.goto(`${closed.url}/chat/secret?name=ann&token=${token}`);
+  await page.goto(`${closed.http}/chat/secret?name=ann&token=${token}`);
   await lines(page, "ann comes in");
-  await page.goto(`${closed.url}/?token=${token}`);
+  await page.goto(`${closed.http}/?token=${token}`);
   await until("numbers", async () => (await number(page, "connections")) >= 1);
   await context.close();
   await closed.stop();
 });
 
 test("over https: the pages speak wss by themselves, with a certificate that the server made up", async () => {
-  const options = { base: server.tls, ignoreHTTPSErrors: true };
+  const options = { base: server.https, ignoreHTTPSErrors: true };
   const echo = await open("/echo", options);
   const sockets = [];
   echo.on("websocket", (socket) => sockets.push(socket.url()));
@@ -380,45 +366,20 @@ test("every page says that the connection is lost, counts down, and comes back w
 test("a page that needs a token says so", async () => {
   const closed = await startServer(0, ["--token", "correct-horse-battery-staple"]);
   for (const path of ["/", "/chat"]) {
-    const page = await open(path, { base: closed.url });
+    const page = await open(path, { base: closed.http });
     await until("what is missing", async () => /the server wants a token/.test(await page.locator("#status").textContent()));
     await page.context().close();
   }
   await closed.stop();
 });
 
-// Starts the server and gives it once it says where it listens.
+// Starts the server, with and without a certificate of its own.
 function startServer(port, more = []) {
-  const flags = ["--listen", `127.0.0.1:${port}`, "--tls-listen", "127.0.0.1:0", "--tls-self-signed", ...more];
-  const child = spawn(SERVER, flags, { stdio: ["ignore", "ignore", "pipe"] });
-  // However this process ends, the server must not outlive it.
-  const kill = () => child.kill("SIGKILL");
-  process.once("exit", kill);
-  const ended = new Promise((done) => child.once("exit", done)).then(() => process.off("exit", kill));
-  const stop = () => {
-    child.kill("SIGTERM");
-    return ended;
-  };
-  const killed = () => {
-    kill();
-    return ended;
-  };
-  return new Promise((done, fail) => {
-    let log = "";
-    child.once("error", fail);
-    child.once("exit", (code) => fail(new Error(`the server ended with ${code}:\n${log}`)));
-    child.stderr.setEncoding("utf8").on("data", (text) => {
-      log += text;
-      const found = log.match(/listening on 127\.0\.0\.1:(\d+), wss:\/\/(127\.0\.0\.1:\d+)/);
-      if (found) {
-        done({ port: Number(found[1]), url: `http://127.0.0.1:${found[1]}`, tls: `https://${found[2]}`, stop, kill: killed });
-      }
-    });
-  });
+  return start("--listen", `127.0.0.1:${port}`, "--tls-listen", "127.0.0.1:0", "--tls-self-signed", ...more);
 }
 
 // A page in a browser of its own, so to speak. `finish` closes it and fails if it complained about anything.
-async function open(path, { base = server.url, ...options } = {}) {
+async function open(path, { base = server.http, ...options } = {}) {
   const context = await browser.newContext({ viewport: DESK, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
@@ -534,9 +495,9 @@ async function withTraffic(look) {
       for (let n = 0; n < 1.5 + Math.sin(wave / 6); n += 1) speaker.send("x".repeat(600));
       wave += 1;
     }, 250);
-  }, server.url.replace("http", "ws"));
+  }, server.ws);
   const slow = await deaf("/tick/10?size=1048576");
-  await Promise.all(["/nowhere", "/chat/%zz", "/tick/nine"].map(async (path) => (await fetch(server.url + path)).text()));
+  await Promise.all(["/nowhere", "/chat/%zz", "/tick/nine"].map(async (path) => (await fetch(server.http + path)).text()));
   (await deaf("/echo")).destroy();
   try {
     await look();
@@ -554,14 +515,6 @@ async function deaf(path) {
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
   await new Promise((done) => socket.once("readable", done));
   return socket;
-}
-
-async function until(what, condition) {
-  const deadline = Date.now() + PATIENCE_MS;
-  while (!(await condition())) {
-    if (Date.now() > deadline) assert.fail(`waited in vain for ${what}`);
-    await new Promise((done) => setTimeout(done, 20));
-  }
 }
 
 const channels = (rgb) => rgb.match(/[\d.]+/g).slice(0, 3).map(Number);

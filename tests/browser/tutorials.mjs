@@ -13,6 +13,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
 import { launch } from "./chromium.mjs";
 import { PATIENCE_MS, ROOT, startServer, until, within } from "../clients/stentor.mjs";
 
@@ -58,7 +59,7 @@ async function scene(flagsByPort) {
   ]);
   const places = { "localhost:5500": files.place };
   flagsByPort.forEach(([port], index) => { places[`localhost:${port}`] = `127.0.0.1:${servers[index].port}`; });
-  const browser = await launch(places);
+  const browser = await launch(chromium, places);
   return {
     servers,
     browser,

@@ -11,6 +11,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { WebSocket as Peer } from "ws";
+import { chromium } from "playwright-core";
 import { launch } from "./chromium.mjs";
 import { next, startServer, until } from "../clients/stentor.mjs";
 
@@ -22,7 +23,7 @@ let page;
 
 before(async () => {
   server = await startServer("--message-max", "4mi");
-  browser = await launch();
+  browser = await launch(chromium);
   page = await tab(server);
 });
 after(async () => {

@@ -1,6 +1,6 @@
 // The server as a test sees it: a process on a free port that is started, stopped, frozen, and never outlives the test.
 //
-// Why one file: the tests of the Node clients and those in the browser want the same server, and the same patience.
+// Why one file: the tests of the Node clients, of Socket.IO and in the browser want the same server, and the same patience.
 //
 // Invariants: a server is ready when it is handed out; nothing here waits for a time to pass, only for what should happen,
 // up to a deadline that only a broken server reaches.
@@ -14,38 +14,45 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const PATIENCE_MS = 15_000;
+export const PATIENCE_MS = 30_000;
 
 const CALLED_FROM = process.env.INIT_CWD ?? process.cwd();
-const PROGRAM = resolve(CALLED_FROM, process.env.STENTOR_BIN ?? `${ROOT}/target/debug/stentor`);
+export const PROGRAM = resolve(CALLED_FROM, process.env.STENTOR_BIN ?? `${ROOT}/target/debug/stentor`);
 
-// Starts the server with these flags and gives it once it says where it listens.
+// Starts the server with these flags, on a free port unless they name one, and gives it once it says where it listens.
 export async function startServer(...flags) {
-  const child = spawn(PROGRAM, ['--listen', '127.0.0.1:0', ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const where = flags.includes('--listen') ? [] : ['--listen', '127.0.0.1:0'];
+  const child = spawn(PROGRAM, [...where, ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   const kill = () => child.kill('SIGKILL');
   process.once('exit', kill);
   const ended = new Promise((done) => child.once('exit', (code) => { process.off('exit', kill); done(code); }));
-  const port = await new Promise((done, fail) => {
+  const [, port, tls] = await new Promise((done, fail) => {
     let log = '';
     child.once('error', fail);
     child.once('exit', (code) => fail(new Error(`the server ended with ${code}:\n${log}`)));
     child.stderr.setEncoding('utf8').on('data', (text) => {
       log += text;
-      const found = log.match(/listening on 127\.0\.0\.1:(\d+)/);
-      if (found) done(Number(found[1]));
+      const found = log.match(/listening on 127\.0\.0\.1:(\d+)(?:, wss:\/\/(\S+:\d+))?/);
+      if (found) done(found);
     });
   });
   // A test that fails before it has stopped its server must not wait for it.
   child.unref();
   child.stderr.unref();
   return {
-    port,
+    port: Number(port),
     http: `http://127.0.0.1:${port}`,
     ws: `ws://127.0.0.1:${port}`,
+    // Where it has a certificate.
+    https: tls && `https://${tls}`,
     // Takes no processor any more, but keeps its sockets: what a machine looks like whose plug was pulled.
     freeze: () => child.kill('SIGSTOP'),
     thaw: () => child.kill('SIGCONT'),
-    kill,
+    // Ends it without a word, and gives the moment when it has ended.
+    kill: () => {
+      kill();
+      return ended;
+    },
     // Asks it to end, as an operator would, and gives its exit status.
     stop: () => {
       child.kill('SIGCONT');
@@ -77,4 +84,12 @@ export async function until(what, condition) {
     if (Date.now() > deadline) assert.fail(`waited in vain for ${what}`);
     await new Promise((done) => setTimeout(done, 20));
   }
+}
+
+// One number of /metrics.
+export async function metric(server, name) {
+  const text = await (await fetch(`${server.http}/metrics`)).text();
+  const found = text.match(new RegExp(`^stentor_${name} (\\d+)$`, 'm'));
+  assert.ok(found, `/metrics has ${name}`);
+  return Number(found[1]);
 }

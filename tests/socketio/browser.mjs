@@ -13,25 +13,17 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { io } from "socket.io-client";
-import { metric, next, PATIENCE_MS, startServer, until } from "./server.mjs";
+import { launch } from "../browser/chromium.mjs";
+import { metric, next, PATIENCE_MS, PROGRAM, startServer, until } from "../clients/stentor.mjs";
 
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const BUNDLE = fileURLToPath(new URL("node_modules/socket.io-client/dist/socket.io.min.js", import.meta.url));
-const BINARY = process.env.STENTOR_BIN ?? fileURLToPath(new URL("../../target/debug/stentor", import.meta.url));
 
 let server;
 let browser;
 
 before(async () => {
-  server = await startServer(["--socketio-client", BUNDLE]);
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    headless: true,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
-    ],
-  });
+  server = await startServer("--socketio-client", BUNDLE);
+  browser = await launch(chromium);
 });
 
 after(async () => {
@@ -43,27 +35,27 @@ after(async () => {
 async function openPage(path = "/echo") {
   const page = await (await browser.newContext()).newPage();
   page.setDefaultTimeout(PATIENCE_MS);
-  await page.goto(server.url + path);
+  await page.goto(server.http + path);
   await page.addScriptTag({ url: "/socket.io/socket.io.js" });
   assert.equal(await page.evaluate(() => typeof window.io), "function");
   return page;
 }
 
 test("the client is served as it is, with the headers of a page", async () => {
-  const response = await fetch(`${server.url}/socket.io/socket.io.js`);
+  const response = await fetch(`${server.http}/socket.io/socket.io.js`);
   assert.equal(response.status, 200);
   assert.equal(await response.text(), readFileSync(BUNDLE, "utf8"));
   assert.match(response.headers.get("content-type"), /^text\/javascript/);
   assert.equal(response.headers.get("x-content-type-options"), "nosniff");
   assert.match(response.headers.get("content-security-policy"), /^default-src 'none'/);
-  const head = await fetch(`${server.url}/socket.io/socket.io.js`, { method: "HEAD" });
+  const head = await fetch(`${server.http}/socket.io/socket.io.js`, { method: "HEAD" });
   assert.equal(head.headers.get("content-length"), String(readFileSync(BUNDLE).length));
-  assert.equal((await fetch(`${server.url}/socket.io/socket.io.js`, { method: "POST" })).status, 405);
+  assert.equal((await fetch(`${server.http}/socket.io/socket.io.js`, { method: "POST" })).status, 405);
 });
 
 test("without the flag there is none; a file that cannot be read or is too large is one line and exit 1", async () => {
   const plain = await startServer();
-  assert.equal((await fetch(`${plain.url}/socket.io/socket.io.js`)).status, 404);
+  assert.equal((await fetch(`${plain.http}/socket.io/socket.io.js`)).status, 404);
   await plain.stop();
 
   const place = mkdtempSync(join(tmpdir(), "stentor-"));
@@ -73,7 +65,7 @@ test("without the flag there is none; a file that cannot be read or is too large
   for (const [file, says] of [[join(place, "none.js"), /none\.js: No such file/], [large, /4 MiB/], [empty, /empty/]]) {
     for (const workers of ["1", "2"]) {
       const flags = ["--listen", "127.0.0.1:0", "--workers", workers, "--socketio-client", file];
-      const { status, stderr } = spawnSync(BINARY, flags, { encoding: "utf8", timeout: PATIENCE_MS });
+      const { status, stderr } = spawnSync(PROGRAM, flags, { encoding: "utf8", timeout: PATIENCE_MS });
       assert.equal(status, 1, stderr);
       const errors = stderr.split("\n").filter((line) => line.startsWith("error:"));
       assert.equal(errors.length, 1, stderr);
@@ -86,7 +78,7 @@ test("without the flag there is none; a file that cannot be read or is too large
 for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
   test(`in Chromium by ${transports.join(", then ")}: events, rooms, acknowledgements, binary`, async () => {
     const page = await openPage();
-    const node = io(server.url, { forceNew: true, transports: ["websocket"] });
+    const node = io(server.http, { forceNew: true, transports: ["websocket"] });
     await next(node, "connect");
     await page.evaluate((transports) => new Promise((done, fail) => {
       window.socket = window.io({ transports });
@@ -122,12 +114,12 @@ for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]])
 }
 
 test("a page of another origin is refused, and let in when it is listed", async () => {
-  const listed = await startServer(["--origin", `same,${server.url}`]);
+  const listed = await startServer("--origin", `same,${server.http}`);
   const closed = await startServer();
   const page = await openPage();
   // The page's own policy would stop it before the server is asked.
   const free = await (await browser.newContext({ bypassCSP: true })).newPage();
-  await free.goto(`${server.url}/echo`);
+  await free.goto(`${server.http}/echo`);
   await free.addScriptTag({ url: "/socket.io/socket.io.js" });
   const outcome = (url, transports) => free.evaluate(([url, transports]) => new Promise((done) => {
     const socket = window.io(url, { transports, reconnection: false, forceNew: true });
@@ -135,8 +127,8 @@ test("a page of another origin is refused, and let in when it is listed", async 
     socket.once("connect_error", () => done("refused"));
   }), [url, transports]);
   for (const transport of ["polling", "websocket"]) {
-    assert.equal(await outcome(listed.url, [transport]), transport);
-    assert.equal(await outcome(closed.url, [transport]), "refused");
+    assert.equal(await outcome(listed.http, [transport]), transport);
+    assert.equal(await outcome(closed.http, [transport]), "refused");
   }
   // A POST of this kind is preceded by a preflight.
   const status = await free.evaluate(async (url) => {
@@ -146,7 +138,7 @@ test("a page of another origin is refused, and let in when it is listed", async 
       method: "POST", body: "40", headers: { Authorization: "Bearer none" },
     });
     return `${posted.status} ${await posted.text()}`;
-  }, listed.url);
+  }, listed.http);
   assert.equal(status, "200 ok");
   await free.context().close();
   await page.context().close();
@@ -155,7 +147,7 @@ test("a page of another origin is refused, and let in when it is listed", async 
 });
 
 test("the page /socketio: connect, emit, rooms, namespaces, by a client of its own", async () => {
-  const node = io(server.url, { forceNew: true, transports: ["polling"] });
+  const node = io(server.http, { forceNew: true, transports: ["polling"] });
   await next(node, "connect");
   const context = await browser.newContext({ viewport: { width: 360, height: 740 } });
   const page = await context.newPage();
@@ -165,7 +157,7 @@ test("the page /socketio: connect, emit, rooms, namespaces, by a client of its o
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
-  const response = await page.goto(`${server.url}/socketio`);
+  const response = await page.goto(`${server.http}/socketio`);
   assert.match(response.headers()["content-security-policy"], /^default-src 'none'; script-src 'self';/);
   const status = (pattern) =>
     until(`the status ${pattern}`, async () => pattern.test(await page.locator("#status").textContent()));

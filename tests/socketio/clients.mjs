@@ -10,7 +10,7 @@ import { after, before, describe, test } from "node:test";
 import { Socket as EngineSocket } from "engine.io-client";
 import { io } from "socket.io-client";
 import WebSocket from "ws";
-import { metric, next, startServer, until, within } from "./server.mjs";
+import { metric, next, startServer, until, within } from "../clients/stentor.mjs";
 
 const WAYS = {
   "websocket": { transports: ["websocket"] },
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 // A client in a namespace, connected.
-async function enter(namespace, options = WAYS.websocket, url = server.url) {
+async function enter(namespace, options = WAYS.websocket, url = server.http) {
   const client = io(url + namespace, { forceNew: true, reconnection: false, ...options });
   clients.push(client);
   client.said = [];
@@ -179,7 +179,7 @@ for (const [way, options] of Object.entries(WAYS)) {
       await until("all four", () => got.length === 4);
       assert.deepEqual(got, ["a text", bytes(0, 255, 1), "from a socket", bytes(9, 8, 7)]);
 
-      const posted = await fetch(`${server.url}/publish/${channel}`, {
+      const posted = await fetch(`${server.http}/publish/${channel}`, {
         method: "POST", body: "from HTTP", headers: { "Content-Type": "text/plain" },
       });
       assert.equal(posted.status, 200);
@@ -204,7 +204,7 @@ for (const [way, options] of Object.entries(WAYS)) {
     });
 
     test("an unknown namespace is refused, in the reference's words", async () => {
-      const client = io(`${server.url}/nope`, { forceNew: true, reconnection: false, ...options });
+      const client = io(`${server.http}/nope`, { forceNew: true, reconnection: false, ...options });
       clients.push(client);
       const [error] = await next(client, "connect_error");
       assert.equal(error.message, "Invalid namespace");
@@ -219,7 +219,7 @@ test("the upgrade, with messages both ways all the while: nothing lost, nothing 
     const name = `round ${round}`;
     // It goes over when we say so, and not before messages are under way.
     const options = { forceNew: true, reconnection: false, upgrade: false, ...WAYS["polling, then websocket"] };
-    const ann = io(server.url, options);
+    const ann = io(server.http, options);
     clients.push(ann);
     const [up, down] = [[], []];
     ann.on(name, (n) => down.push(n));
@@ -308,7 +308,7 @@ test("names that mean something to JavaScript are only names", async () => {
 
 test("engine.io-client: what it sends comes back, text and binary, by every way", async () => {
   for (const [way, options] of Object.entries(WAYS)) {
-    const socket = new EngineSocket(server.url, { path: "/engine.io/", ...options });
+    const socket = new EngineSocket(server.http, { path: "/engine.io/", ...options });
     await next(socket, "open");
     const got = [];
     socket.on("message", (data) => got.push(typeof data === "string" ? data : Buffer.from(data)));
@@ -331,15 +331,15 @@ test("engine.io-client: what it sends comes back, text and binary, by every way"
 test("reconnection: the server is killed and comes again, and so do its clients", async () => {
   let own = await startServer();
   const options = { forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
-  const all = Object.values(WAYS).map((way) => io(own.url, { ...options, ...way }));
+  const all = Object.values(WAYS).map((way) => io(own.http, { ...options, ...way }));
   clients.push(...all);
   await Promise.all(all.map((client) => next(client, "connect")));
   const before = all.map((client) => client.id);
   const gone = all.map((client) => next(client, "disconnect"));
-  await own.end("SIGKILL");
+  await own.kill();
   for (const [reason] of await Promise.all(gone)) assert.match(reason, /^transport (close|error)$/);
   const again = all.map((client) => (client.connected ? null : next(client, "connect")));
-  own = await startServer([], own.port);
+  own = await startServer("--listen", `127.0.0.1:${own.port}`);
   await Promise.all(again);
   all.forEach((client, n) => assert.notEqual(client.id, before[n], "the server knows nobody from before"));
   const heard = all.slice(1).map((client) => next(client, "again"));
@@ -350,18 +350,18 @@ test("reconnection: the server is killed and comes again, and so do its clients"
 });
 
 test("a client that does not answer pings is let go; one that does stays", async () => {
-  const own = await startServer(["--engine-ping-interval", "300ms", "--engine-ping-timeout", "1500ms"]);
+  const own = await startServer("--engine-ping-interval", "300ms", "--engine-ping-timeout", "1500ms");
   const good = [];
-  for (const way of Object.values(WAYS)) good.push(await enter("/", way, own.url));
+  for (const way of Object.values(WAYS)) good.push(await enter("/", way, own.http));
   // It hears the ping and says nothing.
-  const mute = await enter("/", WAYS.websocket, own.url);
+  const mute = await enter("/", WAYS.websocket, own.http);
   mute.io.engine.transport.send = () => {};
   const reason = next(mute, "disconnect");
   await until("four sessions", async () => (await metric(own, "socketio_sessions")) === 4);
   await until("three sessions", async () => (await metric(own, "socketio_sessions")) === 3);
   await reason;
   // One that polls, and never asks again.
-  await fetch(`${own.url}/socket.io/?EIO=4&transport=polling`);
+  await fetch(`${own.http}/socket.io/?EIO=4&transport=polling`);
   await until("it is counted", async () => (await metric(own, "socketio_polled_total")) === 3);
   await until("it is let go", async () => (await metric(own, "socketio_sessions")) === 3);
   for (const client of good) assert.ok(client.connected, "who answers is still here");
@@ -373,7 +373,7 @@ test("a client that does not answer pings is let go; one that does stays", async
 test("SIGTERM: clients are told, and the server ends at once", async () => {
   const own = await startServer();
   const all = [];
-  for (const way of Object.values(WAYS)) all.push(await enter("/", way, own.url));
+  for (const way of Object.values(WAYS)) all.push(await enter("/", way, own.http));
   const gone = all.map((client) => next(client, "disconnect"));
   const ended = own.stop();
   for (const [reason] of await Promise.all(gone)) assert.match(reason, /^transport (close|error)$/);

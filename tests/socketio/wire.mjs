@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
-import { startServer, until, within } from "./server.mjs";
+import { startServer, until, within } from "../clients/stentor.mjs";
 
 const INTERVAL_MS = 300;
 const TIMEOUT_MS = 200;
@@ -16,11 +16,11 @@ const TIMEOUT_MS = 200;
 let server;
 before(async () => {
   const flags = ["--engine-ping-interval", `${INTERVAL_MS}ms`, "--engine-ping-timeout", `${TIMEOUT_MS}ms`];
-  server = await startServer(flags);
+  server = await startServer(...flags);
 });
 after(() => server?.stop());
 
-const address = (path, query) => `${server.url}/${path}/?${query}`;
+const address = (path, query) => `${server.http}/${path}/?${query}`;
 const POLL = "EIO=4&transport=polling";
 
 async function request(path, query, options) {
