@@ -6,6 +6,10 @@
 //! Invariant: whoever was refused cost nobody else anything: after each refusal a good client is served.
 
 mod common;
+#[path = "admission/limits.rs"]
+mod limits;
+#[path = "admission/proxies.rs"]
+mod proxies;
 
 use common::{GOOD, Peer, Response, Server, TEXT, encode, run_to_end, upgrade_with, wait_for};
 use socket2::{Domain, Socket, Type};
@@ -67,6 +71,14 @@ fn path_of_our_own(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("stentor-{name}-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
+}
+
+/// A PROXY header, version 2: a client at `ip`, and `more` behind the addresses.
+fn proxied(ip: [u8; 4], more: &[u8]) -> Vec<u8> {
+    let addresses =
+        [&ip[..], &[127, 0, 0, 1], &4660_u16.to_be_bytes(), &9001_u16.to_be_bytes(), more].concat();
+    let length = u16::try_from(addresses.len()).expect("short").to_be_bytes();
+    [b"\r\n\r\n\0\r\nQUIT\n\x21\x11", &length[..], &addresses].concat()
 }
 
 #[test]
@@ -257,250 +269,6 @@ fn a_file_of_tokens_is_read_again_when_told() {
     let (status, _, stderr) = run_to_end(&["--token-file", &path.display().to_string()]);
     assert_eq!(status.code(), Some(1));
     assert!(stderr.starts_with("error: --token-file ") && stderr.trim_end().lines().count() == 1, "{stderr}");
-}
-
-#[test]
-fn one_address_has_so_many_connections_and_no_more() {
-    let path = path_of_our_own("per-ip.sock");
-    let unix = format!("unix:{}", path.display());
-    let server = Server::start(&["--listen", &unix, "--connections-per-ip", "2"]);
-    let (mut one, two) = (server.open("/echo"), server.open("/echo"));
-    let response = server.ask(&upgrade("/echo", &[]));
-    assert_eq!((response.status, response.header("retry-after")), (503, Some("10")));
-    assert_eq!(server.get("/healthz").status, 503, "HTTP is no way around it");
-    // Other addresses, and those without, have places of their own.
-    let mut other = Peer::open(connect_from([127, 0, 0, 2], server.address()), "/echo");
-    let mut local: Vec<UnixStream> =
-        (0..5).map(|_| UnixStream::connect(&path).expect("it listens there")).collect();
-    for stream in &mut local {
-        stream.write_all(&upgrade("/echo", &[])).expect("the server reads");
-        assert_eq!(Response::read(stream, false).status, 101);
-    }
-    echoes(&mut one);
-    echoes(&mut other);
-    // A place that becomes free is free.
-    two.close();
-    let mut three = wait_for("a place to become free", || {
-        let mut stream = server.connect();
-        stream.write_all(&upgrade("/echo", &[])).ok()?;
-        let response = Response::read(&mut stream, false);
-        (response.status == 101).then_some(Peer { stream })
-    });
-    echoes(&mut three);
-}
-
-#[test]
-fn a_crowd_from_one_address_takes_nobody_else_s_place() {
-    let server = Server::start(&["--connections-per-ip", "2", "--connections-max", "40"]);
-    let mut friend = Peer::open(connect_from([127, 0, 0, 3], server.address()), "/echo");
-    // They say nothing, to stay as long as they can.
-    let crowd: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
-    let asked = || {
-        let mut stream = connect_from([127, 0, 0, 4], server.address());
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").expect("the server reads");
-        Response::read(&mut stream, false).text().to_owned()
-    };
-    let closed = "stentor_refusals_total{kind=\"accept\",reason=\"address_full\"} 182\n";
-    wait_for("those without a place and without a word", || asked().contains(closed).then_some(()));
-    echoes(&mut friend);
-    echoes(&mut Peer::open(connect_from([127, 0, 0, 5], server.address()), "/echo"));
-    drop(crowd);
-    wait_for("the places of the crowd", || {
-        let mut stream = server.connect();
-        stream.write_all(&upgrade("/echo", &[])).ok()?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).ok()?;
-        (&status == b"HTTP/1.1 101").then_some(())
-    });
-}
-
-/// Behind a proxy an address is known as soon as the proxy has told it, whether or not the client says anything.
-#[test]
-fn who_keeps_silent_behind_a_proxy_is_counted_all_the_same() {
-    let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1", "--connections-per-ip", "2"];
-    // They would go by themselves in a minute; nobody waits so long.
-    let more = ["--connections-max", "40", "--handshake-timeout", "60s"];
-    let server = Server::start(&[&flags[..], &more].concat());
-    let silent: Vec<TcpStream> = (0..60)
-        .map(|_| {
-            let mut stream = server.connect();
-            // Who is closed at once may be so before we have written.
-            let _ = stream.write_all(&proxied([192, 0, 2, 1], b""));
-            stream
-        })
-        .collect();
-    wait_for("a place for somebody else", || {
-        let mut stream = server.connect();
-        stream.write_all(&[proxied([192, 0, 2, 2], b""), upgrade("/echo", &[])].concat()).ok()?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).ok()?;
-        (&status == b"HTTP/1.1 101").then_some(())
-    });
-    drop(silent);
-}
-
-#[test]
-fn handshakes_have_a_pace() {
-    let server = Server::start(&["--handshakes-per-second", "5"]);
-    let began = Instant::now();
-    let mut refused = None;
-    let mut inside = Vec::new();
-    while refused.is_none() && inside.len() < 1000 {
-        let mut stream = server.connect();
-        stream.write_all(&upgrade("/echo", &[])).expect("the server reads");
-        let response = Response::read(&mut stream, false);
-        match response.status {
-            101 => inside.push(Peer { stream }),
-            _ => refused = Some(response),
-        }
-    }
-    let in_time = (began.elapsed().as_secs_f64() + 1.0) * 5.0;
-    assert!(inside.len() >= 5, "five at once: {}", inside.len());
-    assert!(inside.len() as f64 <= in_time + 1.0, "{} in {:?}", inside.len(), began.elapsed());
-    let refused = refused.expect("nobody can open a thousand in time");
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-    assert_eq!(refusals(&server, "request", "too_many_handshakes"), 1);
-    // HTTP is not counted, who is in stays in, and others come in when time has passed.
-    assert_eq!((0..20).map(|_| server.get("/healthz").status).collect::<Vec<_>>(), [200; 20]);
-    inside.iter_mut().for_each(echoes);
-    wait_for("the next one", || (status(&server, "/echo", &[]) == 101).then_some(()));
-}
-
-#[test]
-fn who_is_refused_for_another_reason_uses_up_no_handshake() {
-    let server = Server::start(&["--handshakes-per-second", "1"]);
-    for _ in 0..20 {
-        assert_eq!(status(&server, "/echo", &["Origin: http://evil"]), 403);
-        assert_eq!(status(&server, "/nowhere", &[]), 404);
-    }
-    assert_eq!(status(&server, "/echo", &[]), 101);
-}
-
-#[test]
-fn all_places_taken_says_when_to_come_again() {
-    let server = Server::start(&["--connections-max", "1"]);
-    let _one = server.open("/echo");
-    let response = server.ask(&upgrade("/echo", &[]));
-    assert_eq!((response.status, response.header("retry-after")), (503, Some("10")));
-}
-
-/// A PROXY header, version 2: a client at `ip`, and `more` behind the addresses.
-fn proxied(ip: [u8; 4], more: &[u8]) -> Vec<u8> {
-    let addresses =
-        [&ip[..], &[127, 0, 0, 1], &4660_u16.to_be_bytes(), &9001_u16.to_be_bytes(), more].concat();
-    let length = u16::try_from(addresses.len()).expect("short").to_be_bytes();
-    [b"\r\n\r\n\0\r\nQUIT\n\x21\x11", &length[..], &addresses].concat()
-}
-
-#[test]
-fn a_listed_proxy_says_for_whom_it_speaks() {
-    let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1", "--connections-per-ip", "1"];
-    let server = Server::start(&[&flags[..], &["--log", "debug"]].concat());
-    let (client, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
-    let open = |header: &[u8]| {
-        let mut stream = server.connect();
-        stream.write_all(&[header, &upgrade("/echo", &[])].concat()).expect("the server reads");
-        let status = Response::read(&mut stream, false).status;
-        (status, Peer { stream })
-    };
-    let (status, mut one) = open(&proxied(client, b""));
-    assert_eq!(status, 101);
-    echoes(&mut one);
-    // The limit is the client's, not the proxy's.
-    assert_eq!(open(&proxied(client, b"")).0, 503);
-    let (status, mut two) = open(&proxied(other, &[b'x'; 900]));
-    assert_eq!(status, 101);
-    echoes(&mut two);
-    wait_for("the client's name in the log", || server.log().contains("192.0.2.1:4660").then_some(()));
-    // Byte by byte, and frames in the same segment as its end.
-    let mut stream = server.connect();
-    for byte in proxied([192, 0, 2, 3], b"") {
-        stream.write_all(&[byte]).expect("the server waits for the rest");
-    }
-    let (mut three, _) =
-        Peer::open_with(stream, &[upgrade("/echo", &[]), encode(true, TEXT, b"early")].concat());
-    assert_eq!(three.message().text(), "early");
-    // A health check of the proxy itself.
-    let mut stream = server.connect();
-    stream
-        .write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        .expect("it reads");
-    assert_eq!(Response::read(&mut stream, false).status, 200);
-    // One that goes away in between, or says nothing, is let go.
-    drop(server.connect());
-    let mut torn = server.connect();
-    torn.write_all(&proxied(client, b"")[..20]).expect("the server waits for the rest");
-    torn.shutdown(std::net::Shutdown::Write).expect("it is open");
-    ends_silently(torn);
-    // When the client leaves, its place is free.
-    one.close();
-    wait_for("the place of the client", || (open(&proxied(client, b"")).0 == 101).then_some(()));
-}
-
-#[test]
-fn a_listed_proxy_that_says_nothing_or_nonsense_is_let_go() {
-    let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1/32", "--handshake-timeout", "1s"];
-    let server = Server::start(&flags);
-    let good = proxied([192, 0, 2, 1], b"");
-    let with = |at: usize, byte: u8| {
-        let mut bytes = good.clone();
-        bytes[at] = byte;
-        bytes
-    };
-    let sent = |bytes: &[u8]| {
-        let mut stream = server.connect();
-        let _ = stream.write_all(bytes);
-        stream
-    };
-    // An ordinary request, TLS, version 1, another version, command, family, a length too long, too short.
-    let http = upgrade("/echo", &[]);
-    let wrongs: [(&[u8], &str); 8] = [
-        (&http, "signature"),
-        (b"\x16\x03\x01\x02\0\x01", "signature"),
-        (b"PROXY TCP4 192.0.2.1 127.0.0.1 4660 9001\r\n", "signature"),
-        (&with(12, 0x31), "version"),
-        (&with(12, 0x2f), "command"),
-        (&with(13, 0x12), "family"),
-        (&with(14, 0xff), "length"),
-        (&with(15, 4), "length"),
-    ];
-    for (bytes, _) in wrongs {
-        ends_silently(sent(bytes));
-    }
-    // A header that does not become whole has the time of a handshake.
-    ends_silently(sent(&good[..good.len() - 1]));
-    ends_silently(sent(b""));
-    let mut stream = sent(&[&good[..], b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"].concat());
-    let page = Response::read(&mut stream, false);
-    for (reason, count) in [("signature", 3), ("version", 1), ("command", 1), ("family", 1), ("length", 2)] {
-        let line = format!("stentor_refusals_total{{kind=\"proxy\",reason=\"{reason}\"}} {count}\n");
-        assert!(page.text().contains(&line), "{line}{}", page.text());
-    }
-}
-
-#[test]
-fn who_is_no_listed_proxy_is_not_believed() {
-    let server = Server::start(&["--proxy-protocol", "--proxy-from", "127.0.0.9,::1,unix"]);
-    let mut liar = server.connect();
-    liar.write_all(&[proxied([192, 0, 2, 1], b""), upgrade("/echo", &[])].concat()).expect("it reads");
-    assert_eq!(Response::read(&mut liar, false).status, 400);
-    echoes(&mut server.open("/echo"));
-    let mut proxy = connect_from([127, 0, 0, 9], server.address());
-    proxy.write_all(&proxied([192, 0, 2, 1], b"")).expect("it reads");
-    echoes(&mut Peer::open(proxy, "/echo"));
-
-    for (flags, named) in [
-        (&["--proxy-protocol"][..], "--proxy-from"),
-        (&["--proxy-from", "::1"], "--proxy-protocol"),
-        (&["--proxy-protocol", "--proxy-from", "10.0.0.1/8"], "10.0.0.0/8"),
-        (&["--connections-per-ip", "0"], "at least 1"),
-        (&["--handshakes-per-second", "0"], "from 1"),
-        (&["--unix-mode", "rw"], "0660"),
-    ] {
-        let (status, _, stderr) = run_to_end(flags);
-        assert_eq!(status.code(), Some(2), "{stderr}");
-        assert!(stderr.contains(named), "{stderr}");
-    }
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn every_test_that_a_document_names_is_there() {
 fn every_wrong_that_is_tested_has_its_line() {
     let named = named_in(&read(&top().join("docs/security.md")));
     for file in sources(&top().join("tests")) {
-        let name = file.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let name =
+            file.strip_prefix(top().join("tests")).expect("it is there").to_string_lossy().into_owned();
         if name.starts_with("wrongs_") {
             let untold: Vec<String> =
                 tests_of(&read(&file)).into_iter().filter(|test| !named.contains(test)).collect();
