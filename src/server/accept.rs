@@ -4,13 +4,14 @@
 //! nobody does. When the system has no descriptor left, accepting rests and the fact is kept: whoever waits is
 //! served when descriptors return, without needing another to arrive, and meanwhile the loop does not spin.
 //!
-//! Invariant: at most [`ACCEPTS_MAX`] are accepted in a turn, all listeners together.
+//! Invariant: at most [`ACCEPTS_MAX`] are accepted in a turn, all listeners together, and for no longer than a stint.
 
 use std::io;
 
 use super::admission::addresses::Verdict;
 use super::connection::Connection;
 use super::limits::{ACCEPT_PAUSE, ACCEPTS_MAX, LISTEN_AGAIN_PERCENT, OVER_MAX};
+use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
@@ -34,9 +35,10 @@ impl<N: Net, S: Service> Worker<N, S> {
             return;
         }
         let (mut budget, mut failures_left) = (ACCEPTS_MAX, FAILURES_MAX);
+        let mut stint = Stint::begin(&self.net);
         for listener in 0..self.knocking.len() {
             while self.knocking[listener] {
-                if budget == 0 {
+                if budget == 0 || stint.is_over(&self.net) {
                     self.metrics.accepts_cut += 1;
                     return;
                 }

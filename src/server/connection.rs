@@ -78,6 +78,8 @@ pub struct Facts {
     pub blocked: bool,
     /// It stands in the worker's list of those to be read.
     pub listed: bool,
+    /// It stands in the worker's list of those whose socket has room again.
+    pub roomy: bool,
     /// Bytes that came have not been decoded yet.
     pub undecoded: bool,
     /// It has published: while too much waits for delivery, it is not read from.

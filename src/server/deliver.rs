@@ -17,6 +17,7 @@ use super::limits::{
 };
 use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
+use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -48,6 +49,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         self.post();
         self.deflation.tidy();
         let mut slice = Slice::default();
+        let stint = Stint::begin(&self.net);
         let compressed_max = self.hub.compressors.bytes_in + COMPRESS_TURN_BYTES_MAX;
         while slice.visits < DELIVERIES_MAX
             && slice.bytes < DELIVERY_BYTES_MAX
@@ -55,6 +57,9 @@ impl<N: Net, S: Service> Worker<N, S> {
         {
             let Some(delivery) = self.hub.next_delivery() else { break };
             self.deliver_slice(delivery, &mut slice);
+            if stint.is_long(&self.net) {
+                break;
+            }
         }
         for news in std::mem::take(&mut self.hub.overheard) {
             self.service.overheard(&mut Ctx::new(ConnId::NONE, 0, self.now, &mut self.hub), &news);

@@ -229,6 +229,11 @@ impl<N: Net, S: Service> Worker<N, S> {
             metrics.pipelines_cut,
         );
         page.counter(
+            "flushes_cut_total",
+            "Turns that left writing what waited for the next.",
+            metrics.flushes_cut,
+        );
+        page.counter(
             "reaps_cut_total",
             "Turns that let some of those who had ended go in the next.",
             metrics.reaps_cut,

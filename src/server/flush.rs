@@ -3,7 +3,7 @@
 //! Everything that waits for one peer leaves in one vectored write, up to sixty-four frames of it. When the queue has
 //! emptied, the peer is told what it missed; when half of its replies have gone, it is read from again.
 //!
-//! Invariant: a queue that is not empty has a socket that takes nothing, and so a writable edge to come.
+//! Invariant: a queue that is not empty has a socket that takes nothing, and so a writable edge to come; or it is listed.
 
 use std::io::{self, IoSlice};
 
@@ -11,6 +11,7 @@ use super::config::Overflow;
 use super::connection::Stage;
 use super::deliver::BROKEN;
 use super::limits::{REPLY_BYTES_SOFT_MAX, SLICES_MAX};
+use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -21,18 +22,36 @@ use crate::service::{Departure, Service};
 use crate::ws::{Opcode, encode};
 
 impl<N: Net, S: Service> Worker<N, S> {
-    /// Writes to everybody whose socket has room again.
+    /// Writes to those whose socket has room again, as many as there is time for.
     pub(super) fn flush(&mut self) {
         let mut listed = std::mem::take(&mut self.writable);
-        for id in listed.drain(..) {
+        let stint = Stint::begin(&self.net);
+        let mut served = 0;
+        for &id in &listed {
+            if served > 0 && stint.is_long(&self.net) {
+                self.metrics.flushes_cut += 1;
+                break;
+            }
+            served += 1;
             self.flush_one(id);
         }
+        listed.drain(..served);
         self.writable = listed;
+    }
+
+    /// Puts `id` on the list of those whose socket has room, once.
+    pub(super) fn list_writable(&mut self, id: ConnId) {
+        if let Some(connection) = self.roster.get(id)
+            && !connection.facts.roomy
+        {
+            connection.facts.roomy = true;
+            self.writable.push(id);
+        }
     }
 
     fn flush_one(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
-        connection.facts.blocked = false;
+        (connection.facts.blocked, connection.facts.roomy) = (false, false);
         if connection.stage == Stage::Doomed {
             return;
         }

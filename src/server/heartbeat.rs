@@ -97,7 +97,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
 ///
 /// Pings of the same twentieth of a second leave in one turn, and what wakes us for one pong has others with it: sending a
 /// ping and reading its pong cost a third of what waking up for each of them does. A twentieth, because a million peers then
-/// are two thousand a turn.
+/// are two thousand at once.
 #[must_use]
 pub const fn ping_due(last_heard: Tick, interval: Nanos, random: u64) -> Tick {
     let at = last_heard.after(jittered(interval, random));

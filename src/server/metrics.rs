@@ -51,6 +51,8 @@ pub struct Metrics {
     pub listener_rests: u64,
     /// Turns that left entries of the wheel for the next.
     pub expiries_cut: u64,
+    /// Turns that left writing what waited for the next.
+    pub flushes_cut: u64,
     /// Turns that left doomed connections for the next.
     pub reaps_cut: u64,
     /// Peers that sent too much behind a request that waited.
@@ -109,6 +111,7 @@ impl Default for Metrics {
             accepts_over: 0,
             listener_rests: 0,
             expiries_cut: 0,
+            flushes_cut: 0,
             reaps_cut: 0,
             pipelines_cut: 0,
             turns_cut: 0,

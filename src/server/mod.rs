@@ -66,6 +66,7 @@ pub mod roster;
 pub mod routes;
 pub mod send_queue;
 pub mod start;
+mod stint;
 pub mod supervisor;
 pub mod worker;
 

@@ -4,12 +4,13 @@
 //! closed, the reason is counted. What the service publishes on the occasion waits for the next turn.
 //!
 //! To let somebody go costs a `close` and a walk through what it was owed, and when a network fails all go at once. So a
-//! turn lets [`REAPS_MAX`] go; the others stay doomed, who are neither read from nor written to, and go in the turns that
+//! turn lets [`REAPS_MAX`] go, or as many as a stint has time for; the others stay doomed, who are neither read from nor written to, and go in the turns that
 //! follow without waiting.
 //!
 //! Invariants: the service hears of the end of every peer it was told of, once, in the order in which they were doomed.
 
 use super::limits::REAPS_MAX;
+use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -20,11 +21,15 @@ use crate::service::{Ctx, Service};
 impl<N: Net, S: Service> Worker<N, S> {
     /// Lets those go who were doomed first, as many as a turn has time for.
     pub(super) fn reap(&mut self) {
-        self.metrics.reaps_cut += u64::from(self.doomed.len() > REAPS_MAX);
+        let mut stint = Stint::begin(&self.net);
         for _ in 0..REAPS_MAX {
+            if stint.is_over(&self.net) {
+                break;
+            }
             let Some(id) = self.doomed.pop_front() else { break };
             self.reap_one(id);
         }
+        self.metrics.reaps_cut += u64::from(!self.doomed.is_empty());
         if self.doomed.is_empty() {
             self.doomed.shrink_to(REAPS_MAX);
         }

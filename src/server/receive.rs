@@ -16,6 +16,7 @@ use super::limits::{
     AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, LENT_BYTES_SOFT_MAX, OUTBOX_BYTES_MAX, PEER_BYTES_MAX,
     READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
 };
+use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::buffer::Buffer;
 use crate::base::id::ConnId;
@@ -48,12 +49,14 @@ impl<N: Net, S: Service> Worker<N, S> {
     pub(super) fn receive(&mut self) {
         let mut listed = std::mem::take(&mut self.readable);
         let mut served = 0;
+        let mut stint = Stint::begin(&self.net);
         let read_max = self.metrics.bytes_in + READ_BYTES_MAX;
         let inflated_max = self.deflation.work + INFLATE_TURN_BYTES_MAX;
         for &id in &listed {
             let is_enough = self.hub.outbox.len() >= OUTBOX_BYTES_MAX
                 || self.metrics.bytes_in >= read_max
-                || self.deflation.work >= inflated_max;
+                || self.deflation.work >= inflated_max
+                || stint.is_over(&self.net);
             if is_enough {
                 self.metrics.turns_cut += 1;
                 break;

@@ -182,7 +182,8 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// How long the next wait may sleep: not at all while work is pending, else until the next deadline.
     pub(super) fn timeout(&self) -> Option<Duration> {
         let is_knocked = self.accept_again.is_none() && self.knocking.contains(&true) && !self.is_joining();
-        if is_knocked || !self.readable.is_empty() || !self.doomed.is_empty() || self.hub.is_busy() {
+        let is_listed = !self.readable.is_empty() || !self.writable.is_empty();
+        if is_knocked || is_listed || !self.doomed.is_empty() || self.hub.is_busy() {
             return Some(Duration::ZERO);
         }
         if self.bus.as_ref().is_some_and(|bus| bus.is_busy()) {
@@ -259,7 +260,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                         self.list_readable(id);
                     }
                     if writable && !is_made(Mutation::LostEdge) {
-                        self.writable.push(id);
+                        self.list_writable(id);
                     }
                 }
                 Ready::Signal(Signal::Stop) if self.farewell.is_some() => is_forced = true,

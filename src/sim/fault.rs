@@ -12,6 +12,9 @@ use crate::server::deflate::{Mode, Settings};
 use crate::server::limits::{INFLATER_BYTES, OWN_COMPRESSOR_BYTES};
 use crate::server::{Config, Overflow};
 
+/// What a call of the system takes on a machine that has time for us.
+pub const CALL: Nanos = 1_000;
+
 /// Fragments of a message: few, so that a peer that sends too many is soon found out.
 pub const FRAGMENTS_MAX: u32 = 48;
 
@@ -77,6 +80,8 @@ pub struct Faults {
     pub latency: (Nanos, Nanos),
     /// Listeners.
     pub doors: usize,
+    /// What a call of the system takes.
+    pub call: Nanos,
 }
 
 impl Plan {
@@ -94,8 +99,13 @@ impl Plan {
         let chaos = SECOND * rng.u64(5..90);
         let stop = (rng.u32(..6) == 0).then(|| rng.u64(..chaos));
         let ends_by_signal = config.ping_interval == 0 || config.stall_timeout == 0 || rng.bool();
+        let mut faults = Faults::draw(rng, peers);
+        // A machine on which eight peers are a stint's work, or more than that.
+        if later.u32(..5) == 0 {
+            faults.call = CALL * later.u64(20..200);
+        }
         Self {
-            faults: Faults::draw(rng, peers),
+            faults,
             config,
             peers,
             is_crowd,
@@ -146,6 +156,7 @@ impl Faults {
             socket_bytes: (64 << 10, 64 << 10),
             latency: (MILLI, MILLI),
             doors: 1,
+            call: CALL,
         }
     }
 
@@ -179,13 +190,14 @@ impl Faults {
             socket_bytes: (least, least * rng.usize(1..32)),
             latency: (fastest, fastest * rng.u64(1..30)),
             doors: rng.usize(1..3),
+            call: CALL,
         }
     }
 
     /// What is left when nothing goes wrong any more.
     pub fn heal(&mut self) {
-        let Self { socket_bytes, latency, doors, .. } = *self;
-        *self = Self { socket_bytes, latency, doors, ..Self::none() };
+        let Self { socket_bytes, latency, doors, call, .. } = *self;
+        *self = Self { socket_bytes, latency, doors, call, ..Self::none() };
     }
 }
 

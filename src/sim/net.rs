@@ -15,9 +15,6 @@ use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::net::{Net, Peer, Ready};
 
-/// What a system call costs, in nanoseconds.
-const CALL: Nanos = 1_000;
-
 /// The server's view of the outside.
 #[derive(Debug, Clone)]
 pub struct SimNet(Rc<RefCell<Outside>>);
@@ -34,7 +31,7 @@ impl SimNet {
 
     fn call<T>(&self, call: impl FnOnce(&mut Outside) -> T) -> T {
         let mut outside = self.0.borrow_mut();
-        outside.now += CALL;
+        outside.called();
         call(&mut outside)
     }
 }

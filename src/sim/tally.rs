@@ -59,6 +59,7 @@ faults! {
     Few = "events held back",
     Late = "late waking",
     Stall = "process stopped",
+    Weary = "system call that takes long",
     Cut = "connection cut by the network",
     PeerReset = "reset by the peer",
     HalfClose = "side ended by the peer",
@@ -88,6 +89,8 @@ pub struct Tally {
     pub compressed: u64,
     /// Messages that peers heard compressed.
     pub inflated: u64,
+    /// Phases of a turn that left a rest for the next: accepting, reading, writing what waited, reaping.
+    pub cut: [u64; 4],
 }
 
 impl Default for Tally {
@@ -101,6 +104,7 @@ impl Default for Tally {
             gaps: 0,
             compressed: 0,
             inflated: 0,
+            cut: [0; 4],
         }
     }
 }
@@ -115,6 +119,7 @@ impl Tally {
     pub fn take_over(&mut self, metrics: &Metrics) {
         self.departures = metrics.departures;
         self.messages = metrics.messages_in;
+        self.cut = [metrics.accepts_cut, metrics.turns_cut, metrics.flushes_cut, metrics.reaps_cut];
         for (kind, label, count) in metrics.refusals.iter() {
             *self.refusals.entry((kind, label)).or_default() += count;
         }
@@ -132,6 +137,7 @@ impl Tally {
         self.gaps += other.gaps;
         self.compressed += other.compressed;
         self.inflated += other.inflated;
+        self.cut.iter_mut().zip(other.cut).for_each(|(sum, n)| *sum += n);
     }
 
     /// Everything that was counted, by group and name, what never occurred included.
@@ -145,6 +151,10 @@ impl Tally {
             ("message", "missed and told so", self.gaps),
             ("message", "heard compressed", self.inflated),
             ("peer", "with compression agreed on", self.compressed),
+            ("rest for the next turn", "of accepting", self.cut[0]),
+            ("rest for the next turn", "of reading", self.cut[1]),
+            ("rest for the next turn", "of writing what waited", self.cut[2]),
+            ("rest for the next turn", "of reaping", self.cut[3]),
         ];
         let refusals = self.refusals.iter().map(|((kind, label), n)| (*kind, *label, *n));
         faults.chain(departures).chain(others).chain(refusals)

@@ -19,7 +19,7 @@ use fastrand::Rng;
 use rustix::io::Errno;
 
 use super::book::Book;
-use super::fault::Faults;
+use super::fault::{CALL, Faults};
 use super::link::{End, Link};
 use super::peer::{Ending, Peer};
 use super::tally::Fault;
@@ -146,9 +146,10 @@ impl Outside {
         outside.peers = peers;
         for (number, link) in outside.links.iter().enumerate() {
             // A write in so many is taken only in part, and the rest waits for fifteen milliseconds on average; a piece in
-            // so many is held up, for a third of a second.
+            // so many is held up, for a third of a second. Between two writes for one peer may lie one for each of the others.
             let delays = u64::from(outside.faults.stingy) * 15 + u64::from(outside.faults.lag) * 350;
-            let round = outside.faults.latency.1 + delays * MILLI / 1000;
+            let others = outside.peers.len() as u64 * outside.faults.call;
+            let round = outside.faults.latency.1 + delays * MILLI / 1000 + others;
             let a_second = link.room_max as u64 * SECOND / round;
             outside.book.borrow_mut().accounts[number].facts.is_thin = a_second < THIN;
         }
@@ -226,6 +227,14 @@ impl Outside {
             self.count(fault);
         }
         strikes
+    }
+
+    /// The server has called the system, which takes a moment.
+    pub fn called(&mut self) {
+        self.now += self.faults.call;
+        if self.faults.call > CALL {
+            self.count(Fault::Weary);
+        }
     }
 
     fn count(&mut self, fault: Fault) {
