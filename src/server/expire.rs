@@ -4,7 +4,7 @@
 
 use super::connection::{Connection, Exchange, Session, Stage};
 use super::heartbeat::{Verdict, Vitals, next};
-use super::limits::EXPIRIES_MAX;
+use super::limits::{EXPIRIES_MAX, REPLY_BYTES_SOFT_MAX};
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
@@ -45,6 +45,17 @@ impl<N: Net, S: Service> Worker<N, S> {
         if connection.facts.readable || connection.facts.undecoded {
             // What it sent waits in our own buffers: whatever it is, the peer is alive.
             connection.last_heard = now;
+        }
+        if connection.facts.has_deadline && connection.is_unread() {
+            // What is missing may be here, and it is we who do not read it: the time for it begins again.
+            let time = match connection.session {
+                Session::Http(_) => self.config.handshake_timeout,
+                Session::Ws(_) => self.config.message_timeout,
+            };
+            let later = now.after(time);
+            if connection.deadline.is_before(later) {
+                connection.deadline = later;
+            }
         }
         match next(&connection.vitals(), now, self.awake_since, jitter, &self.config) {
             Verdict::Rest => {}
@@ -93,6 +104,12 @@ impl<N: Net, S: Service> Worker<N, S> {
 }
 
 impl<K> Connection<K> {
+    /// Whether it has sent more, which waits because its answers wait: until it reads them, or is given up because it does not.
+    fn is_unread(&self) -> bool {
+        let waits = self.facts.readable && self.queue.holds_replies(REPLY_BYTES_SOFT_MAX / 2);
+        waits && self.stage == Stage::Open
+    }
+
     fn vitals(&self) -> Vitals {
         let end = match (self.stage, &self.session) {
             (Stage::Open, Session::Http(_)) => Departure::HandshakeTimeout,

@@ -80,6 +80,8 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
                 return Verdict::Depart(Departure::Idle);
             }
             sooner(at);
+            // It may answer long before, fall silent, and be owed the next ping before this one would have been given up.
+            sooner(now.after(config.ping_interval));
         } else {
             let quiet_until = vitals.last_heard.after(config.ping_interval / 4 * 3);
             if !now.is_before(quiet_until) {
@@ -163,7 +165,8 @@ mod tests {
         let mut peer = quiet_since(100);
         assert_eq!(judge(&peer, 102), Verdict::Ping(at(104)));
         peer.pinged = Some(at(102));
-        assert_eq!(judge(&peer, 104), Verdict::Wait(at(127)));
+        assert_eq!(judge(&peer, 104), Verdict::Wait(at(106)), "it may have been heard by then");
+        assert_eq!(judge(&peer, 126), Verdict::Wait(at(127)));
         peer.last_heard = at(103);
         assert_eq!(judge(&peer, 105), Verdict::Ping(at(107)));
     }

@@ -170,6 +170,36 @@ fn a_connection_without_a_next_request_is_let_go_of() {
 }
 
 #[test]
+fn a_head_that_waits_because_answers_do_is_not_late() {
+    // It has sent all of its next request, and reads its answers after the time for a head: it is we who did not read on.
+    let scene = Scene::start(&["--handshake-timeout", "1s", "--send-buffer", "16ki"]);
+    let (begin, end) = ("GET /assets/chat.js HT", "TP/1.1\r\nHost: test\r\n\r\n");
+    let mut stream = narrow(&scene);
+    stream.write_all(begin.as_bytes()).expect("it is read");
+    let mut count = 1;
+    let is_paused = || {
+        let metrics = scene.get("/metrics");
+        metrics
+            .text()
+            .lines()
+            .any(|line| line.starts_with("stentor_readers_paused_total ") && !line.ends_with(" 0"))
+    };
+    while !is_paused() {
+        stream.write_all(format!("{end}{begin}").as_bytes()).expect("it is read, or waits");
+        count += 1;
+    }
+    let mut late = scene.connect();
+    late.write_all(begin.as_bytes()).expect("it is read");
+    assert_eq!(refusal(&mut late, false, "a head that began later and is late by now").status, 408);
+    stream.write_all(end.as_bytes()).expect("it waits");
+    for number in 0..count {
+        assert_eq!(Response::read(&mut stream, false).status, 200, "answer {number} of {count}");
+    }
+    drop((stream, late));
+    scene.aftermath();
+}
+
+#[test]
 fn nothing_is_read_behind_a_refusal() {
     let scene = Scene::start(&[]);
     for wrong in [

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use fastrand::Rng;
 use rustix::io::Errno;
 
+use super::account::Serves;
 use super::book::Book;
 use super::fault::{CALL, Faults};
 use super::link::{End, Link};
@@ -198,11 +199,15 @@ impl Outside {
         }
     }
 
-    /// Whether anything is on the wire.
+    /// Whether anything is on the wire, for or from whoever does not hear ticks: to these something always is.
     #[must_use]
     pub fn is_wire_empty(&self) -> bool {
-        !self.coming.iter().any(|coming| {
-            matches!(coming.event, Event::Up(..) | Event::UpEnd(_) | Event::Down(..) | Event::DownEnd(..))
+        let book = self.book.borrow();
+        !self.coming.iter().any(|coming| match coming.event {
+            Event::Up(peer, _) | Event::UpEnd(peer) | Event::Down(peer, _) | Event::DownEnd(peer, _) => {
+                book.accounts[peer].serves != Serves::Tick
+            }
+            _ => false,
         })
     }
 
