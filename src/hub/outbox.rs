@@ -16,6 +16,9 @@ use crate::ws::{Kind, Opcode, encode_header};
 
 /// What a command weighs beside its bytes: two thousand of them fill a turn.
 const COMMAND_WEIGHT_BYTES: usize = 128;
+/// What an ending weighs beside that, in bytes: its close frame, our FIN, and what follows from both cost four times what
+/// an echo does.
+const ENDING_WEIGHT_BYTES: usize = 2048;
 
 /// What a reply to a compressed peer weighs, in times its length: compressing is so much dearer than copying.
 const COMPRESS_WEIGHT: usize = 4;
@@ -262,6 +265,9 @@ impl Outbox {
         if action == Action::Reply && self.is_compressed(to) {
             self.burden += (until - from) as usize * (COMPRESS_WEIGHT - 1);
         }
+        if matches!(action, Action::Close(_) | Action::Finish) {
+            self.burden += ENDING_WEIGHT_BYTES;
+        }
         match self.commands.last_mut() {
             // Natural corking: what one peer is owed in a row leaves in one write.
             Some(last)
@@ -294,6 +300,16 @@ mod tests {
         assert_eq!(arena, b"\x81\x01a\x82\x01b\x81\x01c\x81\x01d");
         let ranges: Vec<_> = commands.iter().map(|c| (c.to, c.from, c.until)).collect();
         assert_eq!(ranges, [(ANN, 0, 6), (BOB, 6, 9), (ANN, 9, 12)]);
+    }
+
+    #[test]
+    fn an_ending_weighs_as_much_as_several_echoes() {
+        let (mut echoes, mut endings) = (Outbox::default(), Outbox::default());
+        (0..4).for_each(|serial| echoes.reply(ConnId { index: 1, serial }, Kind::Text, &[b'a'; 256]));
+        endings.close(ANN, CloseCode::NORMAL, "");
+        assert!(endings.len() > echoes.len());
+        let _ = endings.take();
+        assert_eq!(endings.len(), 0);
     }
 
     #[test]
