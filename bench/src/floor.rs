@@ -72,6 +72,8 @@ struct Pings {
     steps: usize,
     due: Instant,
     next: usize,
+    /// How many were there a step ago: who has come since may still be reading the answer to its handshake.
+    known: usize,
 }
 
 impl Pings {
@@ -84,6 +86,7 @@ impl Pings {
             steps: usize::try_from(steps).unwrap_or(usize::MAX),
             due: Instant::now() + Self::STEP,
             next: 0,
+            known: 0,
         }
     }
 
@@ -92,7 +95,7 @@ impl Pings {
             return;
         }
         self.due += Self::STEP;
-        let all = floor.conns.len();
+        let all = std::mem::replace(&mut self.known, floor.conns.len());
         for _ in 0..all.div_ceil(self.steps) {
             let index = self.next % all;
             self.next = index + 1;

@@ -26,7 +26,7 @@ pub const ACCEPTS_MAX: usize = 256;
 pub const OVER_MAX: usize = 16;
 
 /// Wheel entries looked at in one turn: each may be a ping, which is a `send`. (`stentor_expiries_cut_total`)
-pub const EXPIRIES_MAX: usize = 512;
+pub const EXPIRIES_MAX: usize = 256;
 
 /// Connections let go in one turn: a `close` costs 3 to 10 µs, and when a network fails all go at once.
 /// (`stentor_reaps_cut_total`)
