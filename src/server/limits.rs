@@ -117,8 +117,8 @@ pub const OWN_COMPRESSOR_BYTES: usize = DEFLATER_BYTES_MAX;
 /// What an inflater of one's own takes, in bytes.
 pub const INFLATER_BYTES: usize = INFLATER_BYTES_MAX;
 
-/// What a phase of a turn takes before it leaves the rest for the next: five of them, and what they hand on, stay below
-/// [`TURN_LONG`]. Accepting, reading, publishing, writing what waited and reaping each have their own.
+/// What a phase of a turn takes before it leaves the rest for the next: five of them, and what they hand on, are to stay
+/// below [`TURN_LONG`]. Accepting, reading, publishing, writing what waited and reaping each have their own.
 /// (`stentor_accepts_cut_total`, `stentor_turns_cut_total`, `stentor_flushes_cut_total`, `stentor_reaps_cut_total`)
 pub const STINT: Nanos = MILLI;
 

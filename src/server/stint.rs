@@ -28,7 +28,7 @@ impl Stint {
     pub(super) fn is_over<N: Net>(&mut self, net: &N) -> bool {
         let served = self.served;
         self.served += 1;
-        served > 0 && served % STINT_LOOK == 0 && self.is_long(net)
+        served > 0 && served.is_multiple_of(STINT_LOOK) && self.is_long(net)
     }
 
     /// The same, by the clock each time: where one step may be long.

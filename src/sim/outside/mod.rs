@@ -207,7 +207,16 @@ impl Outside {
             Event::Up(peer, _) | Event::UpEnd(peer) | Event::Down(peer, _) | Event::DownEnd(peer, _) => {
                 book.accounts[peer].serves != Serves::Tick
             }
-            _ => false,
+            Event::Knock(_)
+            | Event::UpReset(..)
+            | Event::KnockAgain(_)
+            | Event::Again(_)
+            | Event::Refill(_)
+            | Event::Room(_)
+            | Event::Act(_)
+            | Event::Read(_)
+            | Event::Stop
+            | Event::Interrupt => false,
         })
     }
 
