@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use super::config::Overflow;
 use super::connection::Stage;
 use super::deliver::BROKEN;
-use super::limits::{REPLY_BYTES_SOFT_MAX, SLICES_MAX};
+use super::limits::{LISTED_KEEP, REPLY_BYTES_SOFT_MAX, SLICES_MAX};
 use super::stint::Stint;
 use super::worker::Worker;
 use crate::base::id::ConnId;
@@ -24,19 +24,18 @@ use crate::ws::{Opcode, encode};
 impl<N: Net, S: Service> Worker<N, S> {
     /// Writes to those whose socket has room again, as many as there is time for.
     pub(super) fn flush(&mut self) {
-        let mut listed = std::mem::take(&mut self.writable);
         let stint = Stint::begin(&self.net);
-        let mut served = 0;
-        for &id in &listed {
+        for served in 0..self.writable.len() {
             if served > 0 && stint.is_long(&self.net) {
                 self.metrics.flushes_cut += 1;
                 break;
             }
-            served += 1;
+            let Some(id) = self.writable.pop_front() else { break };
             self.flush_one(id);
         }
-        listed.drain(..served);
-        self.writable = listed;
+        if self.writable.is_empty() {
+            self.writable.shrink_to(LISTED_KEEP);
+        }
     }
 
     /// Puts `id` on the list of those whose socket has room, once.
@@ -45,7 +44,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             && !connection.facts.roomy
         {
             connection.facts.roomy = true;
-            self.writable.push(id);
+            self.writable.push_back(id);
         }
     }
 

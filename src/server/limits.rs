@@ -131,6 +131,9 @@ pub const TURN_LONG: Nanos = 5 * MILLI;
 /// How often what lies idle is freed.
 pub const HOUSEKEEPING: Nanos = SECOND;
 
+/// Places that the lists of who is to be read from and written to keep when nobody stands in them: as many as two waits report.
+pub const LISTED_KEEP: usize = 2048;
+
 /// Peers that are behind for whom the list of them always has room: beyond, room that is not needed is given back.
 pub const BEHIND_KEEP: usize = 32;
 

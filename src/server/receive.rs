@@ -13,8 +13,8 @@ use std::io;
 
 use super::connection::{Connection, Held, Session, Stage};
 use super::limits::{
-    AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, LENT_BYTES_SOFT_MAX, OUTBOX_BYTES_MAX, PEER_BYTES_MAX,
-    READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
+    AHEAD_BYTES_MIN, INFLATE_TURN_BYTES_MAX, LENT_BYTES_SOFT_MAX, LISTED_KEEP, OUTBOX_BYTES_MAX,
+    PEER_BYTES_MAX, READ_BYTES_MAX, REPLY_BYTES_SOFT_MAX, WAITING_BYTES_MAX,
 };
 use super::stint::Stint;
 use super::worker::Worker;
@@ -47,12 +47,11 @@ enum Arrival {
 impl<N: Net, S: Service> Worker<N, S> {
     /// Reads from everybody who is listed, until enough has been answered for this turn.
     pub(super) fn receive(&mut self) {
-        let mut listed = std::mem::take(&mut self.readable);
-        let mut served = 0;
         let mut stint = Stint::begin(&self.net);
         let read_max = self.metrics.bytes_in + READ_BYTES_MAX;
         let inflated_max = self.deflation.work + INFLATE_TURN_BYTES_MAX;
-        for &id in &listed {
+        // Who is listed meanwhile comes behind those who were not served, and after them.
+        for _ in 0..self.readable.len() {
             let is_enough = self.hub.outbox.len() >= OUTBOX_BYTES_MAX
                 || self.metrics.bytes_in >= read_max
                 || self.deflation.work >= inflated_max
@@ -61,16 +60,15 @@ impl<N: Net, S: Service> Worker<N, S> {
                 self.metrics.turns_cut += 1;
                 break;
             }
-            served += 1;
+            let Some(id) = self.readable.pop_front() else { break };
             if let Some(connection) = self.roster.get(id) {
                 connection.facts.listed = false;
                 self.receive_from(id);
             }
         }
-        // Those who were not served come first in the next turn.
-        listed.drain(..served);
-        listed.append(&mut self.readable);
-        self.readable = listed;
+        if self.readable.is_empty() {
+            self.readable.shrink_to(LISTED_KEEP);
+        }
     }
 
     /// Whether too much waits for delivery to hear more publications.

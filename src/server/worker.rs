@@ -68,9 +68,9 @@ pub struct Worker<N: Net, S: Service> {
     /// The loop's receive buffer: lent to one connection at a time.
     pub(super) buffer: Vec<u8>,
     /// Who may have something to read, or bytes to decode.
-    pub(super) readable: Vec<ConnId>,
+    pub(super) readable: VecDeque<ConnId>,
     /// Whose socket has room again.
-    pub(super) writable: Vec<ConnId>,
+    pub(super) writable: VecDeque<ConnId>,
     /// For whom something waits, and since when; who has caught up may still stand here.
     pub(super) behind: HashMap<ConnId, Tick>,
     /// Who is to be reaped, in this order.
@@ -135,8 +135,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             ready: Vec::new(),
             due: Vec::new(),
             buffer: vec![0; RECEIVE_BYTES],
-            readable: Vec::new(),
-            writable: Vec::new(),
+            readable: VecDeque::new(),
+            writable: VecDeque::new(),
             behind: HashMap::new(),
             doomed: VecDeque::new(),
             knocking,
@@ -291,7 +291,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             && !connection.facts.listed
         {
             connection.facts.listed = true;
-            self.readable.push(id);
+            self.readable.push_back(id);
         }
     }
 
