@@ -48,13 +48,14 @@ is_alone() { [ "$(connections)" -le 1 ]; }
 measure() {
   clients=$1 samples=/out/$1.samples
   : >"$samples"
-  # A round of pings has to be no more than the guest can do, and to begin when the last has come. Of more than this many peers
-  # the first are due long before that, and pinging and connecting together take longer than anybody would wait.
+  # A round of pings has to be no more than the guest can do: a ping is due three quarters of an interval after its peer came, or up
+  # to a quarter later. Most of those who take minutes to connect are to be here before the first of them is pinged.
   if [ "$clients" -le 200000 ]; then
-    interval=$((clients / 500 + 20)) stay=$((clients / 500 + 30))
+    interval=$((clients / 500 + 20))
   else
-    interval=36000 stay=20
+    interval=$((clients / 2500 + 800))
   fi
+  stay=$((interval + 30))
   stentor --listen 127.0.0.1:$port --ping-interval "${interval}s" --pong-timeout 15m --handshake-timeout 2m \
     --stall-timeout 15m --close-timeout 15m --connections-max $((clients + 1000)) 2>"/out/$clients.log" &
   server=$!
@@ -74,7 +75,7 @@ measure() {
   until_true "the publication" 900 are_told "$clients"
   told=$(seconds) ticks_told=$(ticks) pings_told=$(metrics | value_of pings_total)
   say "all were told something by $((told - began)) s"
-  [ "$interval" = 36000 ] || until_true "pings" 1200 are_pinged "$clients"
+  until_true "pings" $((interval + 600)) are_pinged "$clients"
   pinged=$(seconds) ticks_pinged=$(ticks) pings=$(metrics | value_of pings_total)
   say "$pings were pinged by $((pinged - began)) s"
   while kill -0 "$generator" 2>/dev/null; do

@@ -9,7 +9,7 @@
 mod common;
 
 use common::aftermath::{Footprint, Scene};
-use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for};
+use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for, write_until_stuck};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -178,28 +178,15 @@ fn overflow_close_is_1013() {
 fn replies_that_are_not_read_stop_the_reading() {
     let server = Server::start(&["--message-max", "64ki", "--ping-interval", "0"]);
     let mut peer = server.open("/echo");
-    peer.stream.set_nonblocking(true).expect("it can be");
-    // Write without reading until nothing goes any more; then all buffers between us and us are full.
-    let (mut sent, mut pending, mut next) = (0_usize, Vec::new(), 0);
-    let mut progress = Instant::now();
-    while progress.elapsed() < Duration::from_millis(500) {
-        assert!(sent < 128 << 20, "128 MiB taken in, none read: the server's memory has no bound");
+    // After this all buffers between us and us are full.
+    let mut next = 0;
+    let pending = write_until_stuck(&mut peer.stream, 128 << 20, |pending| {
         if pending.is_empty() {
-            pending = encode(true, BINARY, &numbered(next));
+            *pending = encode(true, BINARY, &numbered(next));
             next += 1;
         }
-        match peer.stream.write(&pending) {
-            Ok(count) => {
-                pending.drain(..count);
-                sent += count;
-                progress = Instant::now();
-            }
-            Err(why) if why.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
-            Err(why) => panic!("{why}"),
-        }
-    }
+    });
     // Now read, on a second handle, while the rest of the last message is written: all comes back, in order.
-    peer.stream.set_nonblocking(false).expect("it can be");
     let mut writer = peer.stream.try_clone().expect("a second handle");
     let rest = std::thread::spawn(move || writer.write_all(&pending).expect("the server reads again"));
     for expected in 0..next {

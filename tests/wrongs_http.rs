@@ -14,7 +14,7 @@ mod common;
 mod pipelines;
 
 use common::aftermath::{Footprint, MEMORY_SLACK, Scene, all_that_comes, ends, opens, refusal};
-use common::{BINARY, GOOD, Peer, Response, Server, upgrade_with};
+use common::{BINARY, GOOD, Peer, Response, Server, upgrade_with, write_until_stuck};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

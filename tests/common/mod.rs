@@ -16,7 +16,7 @@ mod peer;
 
 pub(crate) use peer::{BINARY, CLOSE, Frame, PING, PONG, Peer, TEXT, encode};
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -193,6 +193,32 @@ pub(crate) fn run_to_end(args: &[&str]) -> (ExitStatus, String, String) {
         thread::sleep(Duration::from_millis(5));
     };
     (status, read(&mut stdout), errors.join().expect("the reader ends with the pipe"))
+}
+
+/// Writes what `refill` puts into the buffer, without reading, until nothing has moved for half a second. What is left of
+/// the buffer then is to be written when the other side reads again.
+pub(crate) fn write_until_stuck(
+    stream: &mut TcpStream,
+    at_most: usize,
+    mut refill: impl FnMut(&mut Vec<u8>),
+) -> Vec<u8> {
+    stream.set_nonblocking(true).expect("it can be");
+    let (mut sent, mut pending, mut progress) = (0, Vec::new(), Instant::now());
+    while progress.elapsed() < Duration::from_millis(500) {
+        assert!(sent < at_most, "{sent} bytes taken in, no answer read: there is no bound");
+        refill(&mut pending);
+        match stream.write(&pending) {
+            Ok(count) => {
+                pending.drain(..count);
+                sent += count;
+                progress = Instant::now();
+            }
+            Err(why) if why.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            Err(why) => panic!("{why}"),
+        }
+    }
+    stream.set_nonblocking(false).expect("it can be");
+    pending
 }
 
 /// Asks again and again until `probe` has an answer; a deadline passed is a failure that names `what`.
