@@ -104,7 +104,8 @@ step_coverage() {
 
 step_test() {
   command_from cc gcc libc6-dev
-  cargo test --locked --workspace --all-features --no-fail-fast
+  # Most tests wait most of their time, for deadlines of the server's: more of them at once than there are processors.
+  RUST_TEST_THREADS=6 cargo test --locked --workspace --all-features --no-fail-fast
 }
 
 step_build() {
