@@ -9,7 +9,8 @@
 # loadgen's reports, in target/million/ (or $OUT). The figures are the guest's: a system call costs several times more
 # there, so compare rows with each other and with nothing else (docs/studies/million.md).
 #
-# Environment: MEMORY of the guest [18G], LIMIT of the whole in seconds [4500], RAMP of new connections a second [20k].
+# Environment: MEMORY of the guest [18G], LIMIT of the whole in seconds [4500], RAMP of new connections a second [20k],
+# INTERVAL between pings to a peer in seconds [its number's own: the first are due when most have come].
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -17,4 +18,4 @@ out=${OUT:-$here/../target/million}
 mkdir -p "$out"
 (($#)) || set -- 10000 1000000
 exec "$here/guest.sh" ${NO_BUILD:+--no-build} --memory "${MEMORY:-18G}" --timeout "${LIMIT:-4500}" --out "$out" \
-  --program "$here/million_inside.sh" -- million_inside.sh "${RAMP:-20k}" "$@"
+  --program "$here/million_inside.sh" -- million_inside.sh "${RAMP:-20k}" "${INTERVAL:-auto}" "$@"

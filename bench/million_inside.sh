@@ -1,14 +1,14 @@
 #!/bin/sh
 # million_inside.sh - the part of million.sh that runs in the guest, under busybox.
 #
-#   million_inside.sh RAMP CLIENTS...
+#   million_inside.sh RAMP INTERVAL CLIENTS...
 #
 # Once a second a line goes to /out/CLIENTS.samples: seconds since the start of this number, connections that are upgraded,
 # the server's processor time in ticks of 10 ms, its resident memory and the memory that the guest has left, both in kB, pings
 # sent, deliveries written. The table is made of these and of what the server says at the end of each stage.
 set -eu
-ramp=$1
-shift
+ramp=$1 wanted=$2
+shift 2
 port=9001
 sources=127.0.0.$(seq -s ,127.0.0. 2 61)
 
@@ -45,17 +45,45 @@ are_told() { [ "$(metrics | value_of written_total)" -ge "$1" ]; }
 are_pinged() { [ "$(metrics | value_of pings_total)" -ge "$1" ]; }
 is_alone() { [ "$(connections)" -le 1 ]; }
 
+# generate MESSAGES SECONDS: loadgen connects all, publishes so many within so many seconds, and lets go of all.
+generate() {
+  loadgen "ws://127.0.0.1:$port/broadcast" --clients "$clients" --source "$sources" --ramp "$ramp" --max-connecting 1024 \
+    --connect-timeout 2m --rate "$(awk "BEGIN { print ($1 - 0.1) / $2 }")" --warmup 0s \
+    --duration "$2s" --drain 15m --no-tui --server-pid "$server" \
+    --json "/out/$clients.json" >"/out/$clients.txt" 2>&1 &
+  generator=$!
+}
+connect() {
+  ticks_before=$(ticks) seconds_before=$(seconds)
+  until_true "connecting $clients" 1500 are_here "$clients"
+  ticks_connected=$(ticks)
+  connect_s=$(($(seconds) - seconds_before)) connect_ticks=$((ticks_connected - ticks_before))
+  say "$clients are here after $connect_s s"
+}
+tell() {
+  until_true "the publication" 900 are_told $((clients * $1))
+  told_ticks=$(($(ticks) - ticks_connected)) told=$((clients * $1))
+  say "all were told something by $(($(seconds) - began)) s"
+}
+part() {
+  while kill -0 "$generator" 2>/dev/null; do
+    sleep 1
+    sample
+  done
+  wait "$generator" || say "loadgen ended with $?"
+  until_true "parting" 900 is_alone
+}
+# each TICKS COUNT: microseconds.
+each() { awk "BEGIN { printf \"%.1f\", $1 * 10000 / $2 }"; }
+
 measure() {
   clients=$1 samples=/out/$1.samples
   : >"$samples"
-  # A round of pings has to be no more than the guest can do: a ping is due three quarters of an interval after its peer came, or up
-  # to a quarter later. Most of those who take minutes to connect are to be here before the first of them is pinged.
-  if [ "$clients" -le 200000 ]; then
-    interval=$((clients / 500 + 20))
-  else
-    interval=$((clients / 2500 + 800))
-  fi
-  stay=$((interval + 30))
+  # A ping is due three quarters of an interval after its peer came, or up to a quarter later; a round has to be no more than the
+  # guest can do. Most of those who take minutes to connect are to be here before the first of them is pinged.
+  interval=$((clients / 500 + 40))
+  [ "$clients" -le 200000 ] || interval=$((clients / 2500 + 800))
+  [ "$wanted" = auto ] || interval=$wanted
   stentor --listen 127.0.0.1:$port --ping-interval "${interval}s" --pong-timeout 15m --handshake-timeout 2m \
     --stall-timeout 15m --close-timeout 15m --connections-max $((clients + 1000)) 2>"/out/$clients.log" &
   server=$!
@@ -63,39 +91,39 @@ measure() {
   began=$(seconds)
   sample
   free_before=$(left) rss_before=$(resident)
-  # One message as soon as all are here; then they stay until each has been pinged.
-  loadgen "ws://127.0.0.1:$port/broadcast" --clients "$clients" --source "$sources" --ramp "$ramp" --max-connecting 1024 \
-    --connect-timeout 2m --rate "$(awk "BEGIN { print 0.9 / $stay }")" --warmup 0s \
-    --duration "${stay}s" --drain 15m --no-tui --server-pid "$server" \
-    --json "/out/$clients.json" >"/out/$clients.txt" 2>&1 &
-  generator=$!
-  until_true "connecting $clients" 1500 are_here "$clients"
-  connected=$(seconds) ticks_connected=$(ticks) rss_connected=$(resident) free_connected=$(left)
-  say "$clients are here after $((connected - began)) s"
-  until_true "the publication" 900 are_told "$clients"
-  told=$(seconds) ticks_told=$(ticks) pings_told=$(metrics | value_of pings_total)
-  say "all were told something by $((told - began)) s"
+  # A tick is 10 ms: few peers are told something several times, each when all have the last, and come again to be pinged.
+  messages=$((100000 / clients))
+  if [ "$messages" -gt 1 ]; then
+    generate "$messages" 20
+    connect
+    rss_connected=$(resident) free_connected=$(left)
+    tell "$messages"
+    part
+    generate 1 $((interval + 30))
+    until_true "connecting $clients again" 1500 are_here "$clients"
+    until_true "the publication" 900 are_told $((told + clients))
+  else
+    generate 1 $((interval + 30))
+    connect
+    rss_connected=$(resident) free_connected=$(left)
+    tell 1
+  fi
+  ticks_told=$(ticks) seconds_told=$(seconds) pings_told=$(metrics | value_of pings_total)
   until_true "pings" $((interval + 600)) are_pinged "$clients"
-  pinged=$(seconds) ticks_pinged=$(ticks) pings=$(metrics | value_of pings_total)
-  say "$pings were pinged by $((pinged - began)) s"
-  while kill -0 "$generator" 2>/dev/null; do
-    sleep 1
-    sample
-  done
-  wait "$generator" || say "loadgen ended with $?"
-  parted=$(seconds)
-  until_true "parting" 900 is_alone
-  gone=$(seconds)
-  say "all have gone, $((gone - parted)) s after the last word of loadgen"
+  ticks_pinged=$(ticks) seconds_pinged=$(seconds) pinged=$(($(metrics | value_of pings_total) - pings_told))
+  say "all were pinged by $((seconds_pinged - began)) s"
+  part
+  say "all have gone by $(($(seconds) - began)) s"
   stats >"/out/$clients.stats.json"
   metrics >"/out/$clients.metrics"
   kill "$server"
   wait "$server" || true
-  echo "clients=$clients connect_s=$((connected - began)) connect_ticks=$ticks_connected" \
-    "rss_kb=$((rss_connected - rss_before)) used_kb=$((free_before - free_connected))" \
-    "told_s=$((told - connected)) told_ticks=$((ticks_told - ticks_connected))" \
-    "pinged_s=$((pinged - told)) pinged=$((pings - pings_told)) pinged_ticks=$((ticks_pinged - ticks_told))" \
-    "parting_s=$((gone - parted))" | tee -a /out/summary
+  echo "clients=$clients connect_s=$connect_s connect_us_each=$(each "$connect_ticks" "$clients")" \
+    "ours_bytes_each=$(((rss_connected - rss_before) * 1024 / clients))" \
+    "all_bytes_each=$(awk "BEGIN { print int(($free_before - $free_connected) * 1024 / $clients) }")" \
+    "told=$told told_us_each=$(each "$told_ticks" "$told")" \
+    "pinged=$pinged pinged_s=$((seconds_pinged - seconds_told)) pinged_us_each=$(each $((ticks_pinged - ticks_told)) "$pinged")" \
+    | tee -a /out/summary
 }
 
 : >/out/summary
