@@ -6,8 +6,13 @@
 use loadgen::report::{Report, Verdict};
 use loadgen::selftest::fault::Fault;
 use loadgen::selftest::server::{FaultyServer, Mode};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+use stentor::ws::handshake::encode_response;
 
 /// Runs loadgen with these words.
 fn loadgen(line: &str) -> Output {
@@ -91,6 +96,48 @@ fn idle_and_connect_send_nothing() {
     assert_eq!((idle.connect.connected, idle.messages.sent, idle.verdict), (10, 0, Verdict::Valid));
     assert_eq!((connect.connect.connected, connect.connect.dropped), (50, 0));
     assert_eq!(connect.connect.handshake_ns.count, 50);
+}
+
+/// A client's close frame with a code: header, mask, two bytes.
+const CLOSE_FRAME_BYTES: usize = 8;
+
+/// Lets one in whose upgrade request comes.
+fn let_in(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().expect("loadgen connects");
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole request");
+        head.push(char::from(byte[0]));
+    }
+    let lowercase = head.to_ascii_lowercase();
+    let at = lowercase.find("sec-websocket-key:").expect("a key") + "sec-websocket-key:".len();
+    let mut response = Vec::new();
+    encode_response(&mut response, head[at..].lines().next().expect("its value").trim(), None, None);
+    stream.write_all(&response).expect("the response is read");
+    stream
+}
+
+#[test]
+fn a_server_that_answers_goodbyes_slowly_is_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}/", listener.local_addr().expect("an address"));
+    let serve = move || {
+        let peers: Vec<_> = (0..30).map(|_| let_in(&listener)).collect();
+        let is_there = |mut peer: TcpStream| {
+            peer.read_exact(&mut [0; CLOSE_FRAME_BYTES]).expect("it says goodbye");
+            // This is what the server is slow at; all of them together take longer than anybody waits for one.
+            thread::sleep(Duration::from_millis(100));
+            peer.set_nonblocking(true).expect("it can be");
+            matches!(peer.peek(&mut [0]), Err(why) if why.kind() == ErrorKind::WouldBlock)
+                && peer.write_all(&[0x88, 2, 3, 0xe8]).is_ok()
+        };
+        peers.into_iter().map(is_there).filter(|is_there| *is_there).count()
+    };
+    let server = thread::spawn(serve);
+    let report = report(&format!("{url} -s idle -c 30 -d 200ms --warmup 0s"));
+    assert_eq!((report.connect.connected, report.connect.dropped), (30, 0));
+    assert_eq!(server.join().expect("all were served"), 30, "each was still there when its answer came");
 }
 
 #[test]

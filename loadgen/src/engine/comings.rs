@@ -275,7 +275,7 @@ impl Loop<'_> {
 
     /// A connection that stood at `before` is gone in the midst of the run.
     pub(super) fn parted(&mut self, local: usize, before: State, why: &str) {
-        let is_over = matches!(self.phase, Phase::Closing { .. });
+        let is_over = self.phase == Phase::Closing;
         match before {
             State::New | State::Connecting | State::Handshaking | State::Entering => {
                 self.comings.pending = self.comings.pending.saturating_sub(1);

@@ -15,6 +15,7 @@ mod comings;
 mod connecting;
 pub mod control;
 pub mod fanout;
+mod farewell;
 mod measure;
 mod population;
 mod publish;
@@ -25,7 +26,7 @@ mod slowness;
 mod sockets;
 pub mod tracker;
 
-use crate::client::{Client, Lent, State};
+use crate::client::{Client, Lent};
 use crate::plan::Plan;
 use crate::sample::OwnMemory;
 use crate::units::NS_PER_S;
@@ -35,6 +36,7 @@ use clock::{Alarm, now_ns, thread_cpu_ns};
 use comings::Comings;
 use connecting::Connecting;
 use control::{Command, Draining, Event};
+use farewell::Farewell;
 use measure::Measure;
 use mio::{Events, Poll, Token};
 use publish::Publishing;
@@ -52,7 +54,7 @@ pub const WAKER: Token = Token(usize::MAX - 1);
 const EVENTS_MAX: usize = 1_024;
 /// How often a draining loop says where it stands.
 const DRAIN_REPORT_NS: u64 = 50_000_000;
-/// How long the servers may take to answer our close frames.
+/// How long a server may take to answer a close frame, or the next of many.
 const CLOSE_NS: u64 = NS_PER_S;
 
 /// Where a loop stands; it only moves downwards.
@@ -62,7 +64,7 @@ enum Phase {
     Waiting,
     Running,
     Draining,
-    Closing { until_ns: u64 },
+    Closing,
 }
 
 /// One loop.
@@ -98,6 +100,7 @@ pub struct Loop<'p> {
     cpu: CpuWindow,
     /// When it was told to finish: what is unsent then stays so.
     finished_ns: u64,
+    farewell: Farewell,
     anon_before_bytes: u64,
     memory: OwnMemory,
 }
@@ -157,6 +160,7 @@ impl<'p> Loop<'p> {
             next_drain_report_ns: 0,
             cpu: CpuWindow::default(),
             finished_ns: 0,
+            farewell: Farewell::default(),
             anon_before_bytes: 0,
             memory: OwnMemory::default(),
             plan,
@@ -194,6 +198,7 @@ impl<'p> Loop<'p> {
         self.move_clients();
         self.read_slowly();
         let now_ns = now_ns();
+        self.say_goodbye(now_ns);
         self.watch(now_ns);
         let lag_ns = now_ns - self.woke_ns;
         self.seconds.loop_lag_max_ns = self.seconds.loop_lag_max_ns.max(lag_ns);
@@ -206,7 +211,7 @@ impl<'p> Loop<'p> {
     const fn is_running(&self) -> bool {
         match self.phase {
             Phase::Running | Phase::Draining => true,
-            Phase::Connecting | Phase::Waiting | Phase::Closing { .. } => false,
+            Phase::Connecting | Phase::Waiting | Phase::Closing => false,
         }
     }
 
@@ -251,7 +256,7 @@ impl<'p> Loop<'p> {
             Phase::Draining => {
                 self.publishing.next_due_ns().min(self.next_drain_report_ns).min(self.next_move_ns())
             }
-            Phase::Closing { until_ns } => until_ns,
+            Phase::Closing => self.next_goodbye_ns(),
         };
         second_ns.min(phase_ns)
     }
@@ -277,7 +282,7 @@ impl<'p> Loop<'p> {
     }
 
     fn finish(&mut self) {
-        if matches!(self.phase, Phase::Closing { .. }) {
+        if self.phase == Phase::Closing {
             return;
         }
         let now_ns = now_ns();
@@ -285,19 +290,11 @@ impl<'p> Loop<'p> {
         self.connecting.stop();
         self.give_up_sending(now_ns);
         self.finished_ns = now_ns;
-        self.phase = Phase::Closing { until_ns: now_ns + CLOSE_NS };
-        for client in &mut self.clients {
-            client.close(&mut self.lent);
-        }
+        self.begin_farewell(now_ns);
     }
 
     fn is_over(&self, now_ns: u64) -> bool {
-        match self.phase {
-            Phase::Closing { until_ns } => {
-                now_ns >= until_ns || self.clients.iter().all(|client| client.state() != State::Closing)
-            }
-            Phase::Connecting | Phase::Waiting | Phase::Running | Phase::Draining => false,
-        }
+        self.phase == Phase::Closing && self.is_farewell_over(now_ns)
     }
 
     /// Moves through the phases, ends seconds, says where the drain stands.
@@ -332,7 +329,7 @@ impl<'p> Loop<'p> {
                     backlog: self.publishing.backlog() + u64::from(self.publishing.next_due_ns() <= now_ns),
                 }));
             }
-            Phase::Waiting | Phase::Draining | Phase::Closing { .. } => {}
+            Phase::Waiting | Phase::Draining | Phase::Closing => {}
         }
         if now_ns >= self.assignment.origin_ns + (self.seconds.number + 1) * NS_PER_S {
             self.end_second(now_ns);

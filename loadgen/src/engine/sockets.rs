@@ -101,7 +101,7 @@ impl Loop<'_> {
     fn opened(&mut self, local: usize, now_ns: u64) {
         if self.is_moving() {
             self.returned(local, now_ns);
-            if matches!(self.phase, Phase::Closing { .. }) {
+            if self.phase == Phase::Closing {
                 self.clients[local].close(&mut self.lent);
             }
             return;
@@ -119,7 +119,7 @@ impl Loop<'_> {
         } else {
             self.connecting.settle();
         }
-        if matches!(self.phase, Phase::Closing { .. }) {
+        if self.phase == Phase::Closing {
             self.clients[local].close(&mut self.lent);
         }
     }
@@ -134,13 +134,16 @@ impl Loop<'_> {
     /// A connection that stood at `before` is gone.
     fn lost(&mut self, local: usize, before: State, why: &str) {
         debug_assert_eq!(self.clients[local].state(), State::Gone, "it was dropped by who noticed");
+        // Whoever goes while the others are told goodbye is not missed either.
+        let before =
+            if before == State::Open && self.phase == Phase::Closing { State::Closing } else { before };
         if self.is_moving() {
             return self.parted(local, before, why);
         }
         match before {
             State::New | State::Connecting | State::Handshaking | State::Entering => {
                 self.connecting.settle();
-                if !matches!(self.phase, Phase::Closing { .. }) {
+                if self.phase != Phase::Closing {
                     self.measure.counts.failed += 1;
                     self.measure.counts.note_failure(why);
                 }

@@ -28,8 +28,9 @@ const GLANCE_NS: u64 = 100_000_000;
 const LEAD_NS: u64 = 50_000_000;
 /// The drain lasts at least so long, so that duplicates are seen.
 const DRAIN_MIN_NS: u64 = 250_000_000;
-/// How long loops may take to come home after they were told to.
-const HOME_MAX_NS: u64 = 30 * NS_PER_S;
+/// How long all loops may say nothing after they were told to come home. Each says something every second while it lets its
+/// clients go, for which it has a time limit of its own.
+const SILENCE_MAX_NS: u64 = 30 * NS_PER_S;
 
 /// The run as it goes on.
 struct Conductor<'a> {
@@ -292,9 +293,10 @@ impl Conductor<'_> {
     fn come_home(&mut self) {
         self.watch.end();
         self.fleet.command(Command::Finish);
-        let until_ns = now_ns() + HOME_MAX_NS;
+        let mut until_ns = now_ns() + SILENCE_MAX_NS;
         while self.results.len() + self.failed.len() < self.plan.loops() as usize && now_ns() < until_ns {
             if let Some((index, event)) = self.fleet.next(Duration::from_nanos(GLANCE_NS)) {
+                until_ns = now_ns() + SILENCE_MAX_NS;
                 self.note(index, event);
             }
         }
