@@ -10,7 +10,7 @@
 # there, so compare rows with each other and with nothing else (docs/studies/million.md).
 #
 # Environment: MEMORY of the guest [18G], LIMIT of the whole in seconds [4500], RAMP of new connections a second [20k],
-# INTERVAL between pings to a peer in seconds [its number's own: the first are due when most have come].
+# INTERVAL between pings to one of more than 200 000 peers in seconds [the first are due when most have come].
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 

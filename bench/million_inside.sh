@@ -82,8 +82,10 @@ measure() {
   # A ping is due three quarters of an interval after its peer came, or up to a quarter later; a round has to be no more than the
   # guest can do. Most of those who take minutes to connect are to be here before the first of them is pinged.
   interval=$((clients / 500 + 40))
-  [ "$clients" -le 200000 ] || interval=$((clients / 2500 + 800))
-  [ "$wanted" = auto ] || interval=$wanted
+  if [ "$clients" -gt 200000 ]; then
+    interval=$((clients / 2500 + 800))
+    [ "$wanted" = auto ] || interval=$wanted
+  fi
   stentor --listen 127.0.0.1:$port --ping-interval "${interval}s" --pong-timeout 15m --handshake-timeout 2m \
     --stall-timeout 15m --close-timeout 15m --connections-max $((clients + 1000)) 2>"/out/$clients.log" &
   server=$!
