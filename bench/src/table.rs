@@ -87,13 +87,17 @@ fn question_table(text: &mut String, findings: &[Finding], question: Question, c
 
 fn entry(findings: &[Finding], cell: &Cell, server: &str) -> String {
     let found = values(findings, cell, server);
-    let (Some(middle), Some(spread)) = (found.median(), found.spread_percent()) else {
+    let Some(middle) = found.median() else {
         let tried = findings.iter().any(|finding| finding.cell == *cell && finding.server == server);
         return if tried { "failed" } else { "–" }.to_owned();
     };
     let floor = bars::floor_of(cell);
     let ratio = found.ratio_to(&values(findings, cell, floor)).filter(|_| server != floor);
-    let mut entry = format!("{} ±{spread:.0} %", significant(middle));
+    let mut entry = significant(middle);
+    // Nothing spreads around nothing.
+    if let Some(spread) = found.spread_percent() {
+        write!(entry, " ±{spread:.0} %").expect("a string takes all");
+    }
     if let (Some(ratio), true) = (ratio, comparable(cell.question)) {
         write!(entry, " ({ratio:.2})").expect("a string takes all");
     }
