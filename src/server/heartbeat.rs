@@ -18,6 +18,8 @@ use crate::service::Departure;
 
 /// Pings are due at multiples of this.
 const SLOT_TICKS: u32 = 5;
+/// What is heard within this time after a ping is its pong, and nothing else has been heard since.
+const PONG_SOON: Nanos = SECOND;
 /// Intervals shorter than this, which nobody has but tests, are kept to the tick.
 const SLOTTED_MIN: Nanos = 4 * SECOND;
 
@@ -83,13 +85,24 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
             // It may answer long before, fall silent, and be owed the next ping before this one would have been given up.
             sooner(now.after(config.ping_interval));
         } else {
-            let quiet_until = vitals.last_heard.after(config.ping_interval / 4 * 3);
+            let (due, quiet_until) = match vitals.pinged {
+                // All it has said for an interval is a pong: its pings are spread already, and stay in step.
+                Some(pinged) if vitals.last_heard.is_before(pinged.after(PONG_SOON)) => {
+                    let due = ping_due(vitals.last_heard, config.ping_interval, 0);
+                    (due, due)
+                }
+                Some(_) | None => (
+                    ping_due(vitals.last_heard, config.ping_interval, jitter),
+                    vitals.last_heard.after(config.ping_interval / 4 * 3),
+                ),
+            };
             if !now.is_before(quiet_until) {
                 // If the answer comes at once, the next ping may be due before this one would have been given up.
                 let back = now.after(config.pong_timeout.min(config.ping_interval));
+                let back = slotted(back, config.ping_interval);
                 return Verdict::Ping(wait.map_or(back, |at| at.min(back)));
             }
-            sooner(ping_due(vitals.last_heard, config.ping_interval, jitter));
+            sooner(due);
         }
     }
     wait.map_or(Verdict::Rest, Verdict::Wait)
@@ -102,7 +115,11 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
 /// are two thousand at once.
 #[must_use]
 pub const fn ping_due(last_heard: Tick, interval: Nanos, random: u64) -> Tick {
-    let at = last_heard.after(jittered(interval, random));
+    slotted(last_heard.after(jittered(interval, random)), interval)
+}
+
+/// The beginning of the twentieth of a second in which `at` is.
+const fn slotted(at: Tick, interval: Nanos) -> Tick {
     if interval < SLOTTED_MIN { at } else { Tick(at.0 - at.0 % SLOT_TICKS) }
 }
 
@@ -249,6 +266,25 @@ mod tests {
         // A quarter of the interval is 62 such slots, and a second of coming ten more.
         let most = slots.values().max().unwrap();
         assert!((60..=75).contains(&slots.len()) && *most <= 2 * 50_000 / 62, "{most} of {}", slots.len());
+    }
+
+    /// Otherwise what left together would soon wake us twenty times a second more, and one peer in four be pinged too early.
+    #[test]
+    fn who_only_answers_is_pinged_an_interval_later_with_those_it_was_pinged_with() {
+        let config = Config::default();
+        for heard in [12_501, 12_504, 12_530] {
+            let vitals = Vitals { last_heard: Tick(heard), pinged: Some(Tick(12_500)), ..quiet_since(0) };
+            let visits: Vec<_> =
+                (14_500..15_100).map(|now| next(&vitals, Tick(now), at(0), 99, &config)).collect();
+            let due = heard / 5 * 5 + 2500;
+            assert_eq!(visits[0], Verdict::Wait(Tick(due)), "when its pong would have been given up");
+            let pinged = visits.iter().position(|verdict| matches!(verdict, Verdict::Ping(_)));
+            assert_eq!(pinged.map(|nth| nth as u32 + 14_500), Some(due));
+        }
+        // Whoever has said something else may have been made to by what all others heard as well.
+        let vitals = Vitals { last_heard: Tick(12_700), pinged: Some(Tick(12_500)), ..quiet_since(0) };
+        let due = |random| next(&vitals, Tick(14_500), at(0), random, &config);
+        assert_ne!(due(0), due(6 * SECOND));
     }
 
     #[test]
