@@ -11,7 +11,8 @@ use crate::units::NS_PER_S;
 
 /// Clients told in one turn: a millisecond or two.
 const TOLD_MAX: usize = 256;
-/// What a server may take for each client, however many they are.
+/// What a server may take for all together, and for each beside that, however steadily it answers.
+const ALL_NS: u64 = 10 * NS_PER_S;
 const EACH_NS: u64 = NS_PER_S / 1000;
 
 /// Where the farewell stands.
@@ -35,7 +36,7 @@ impl Loop<'_> {
         self.farewell = Farewell {
             connected: self.connected,
             patient_until_ns: now_ns + CLOSE_NS,
-            until_ns: now_ns + CLOSE_NS + clients * EACH_NS,
+            until_ns: now_ns + ALL_NS + clients * EACH_NS,
             ..Farewell::default()
         };
     }
