@@ -141,7 +141,8 @@ set_to fs/nr_open 4194304
 set_to fs/file-max 4194304
 set_to fs/epoll/max_user_watches 8388608
 set_to net/core/somaxconn 65535
-set_to net/core/netdev_max_backlog 65535
+# What is sent while nobody hears waits here; a packet too many is lost, and with many of them a FIN for good.
+set_to net/core/netdev_max_backlog 2097152
 set_to net/ipv4/tcp_max_syn_backlog 65535
 set_to net/ipv4/ip_local_port_range '1024 65535'
 set_to net/ipv4/tcp_max_tw_buckets 2097152
