@@ -7,7 +7,7 @@
 //! signal pipe, all others are the bits of a [`ConnId`].
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::path::Path;
@@ -24,7 +24,6 @@ use super::proxy::Proxies;
 use super::signals::SignalSource;
 use super::socket::{Address, Listener, Queues, listen_tcp, listen_unix};
 pub use super::stream::OsSocket;
-use super::stream::{read_some, write_some};
 use super::switchboard::Switchboard;
 use super::tls::{Shared, TlsCounts, TlsSocket};
 use super::{Net, Peer, Ready};
@@ -280,8 +279,8 @@ impl Net for OsNet {
             return Ok(0);
         }
         match socket {
-            OsSocket::Tcp(stream) => read_some(stream, into),
-            OsSocket::Unix(stream) => read_some(stream, into),
+            OsSocket::Tcp(stream) => stream.read(into),
+            OsSocket::Unix(stream) => stream.read(into),
             OsSocket::Tls(tls) => self.tls.recv(tls, into),
         }
     }
@@ -289,8 +288,8 @@ impl Net for OsNet {
     #[inline]
     fn send(&mut self, socket: &mut OsSocket, bytes: &[u8]) -> io::Result<usize> {
         match socket {
-            OsSocket::Tcp(stream) => write_some(stream, bytes),
-            OsSocket::Unix(stream) => write_some(stream, bytes),
+            OsSocket::Tcp(stream) => stream.write(bytes),
+            OsSocket::Unix(stream) => stream.write(bytes),
             OsSocket::Tls(tls) => self.tls.send(tls, &[io::IoSlice::new(bytes)]),
         }
     }
@@ -382,7 +381,6 @@ impl Net for OsNet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read as _;
 
     fn wait_for(net: &mut OsNet, mut wanted: impl FnMut(&Ready) -> bool) -> Ready {
         let deadline = std::time::Instant::now() + Duration::from_secs(5);

@@ -2,11 +2,9 @@
 //!
 //! Invariant: a connection is no larger for the kinds there are; what is large is boxed.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use mio::net::{TcpStream, UnixStream};
-use rustix::net::{RecvFlags, SendFlags};
 
 use super::Peer;
 use super::tls::TlsSocket;
@@ -39,17 +37,4 @@ impl OsSocket {
             Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
         }
     }
-}
-
-/// One read by a bare system call. The C library's is a point of cancellation, which costs an echo 1 to 2 % in a process that
-/// has a second thread, as ours has one for the log.
-#[inline]
-pub(super) fn read_some(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
-    Ok(rustix::net::recv(socket, into, RecvFlags::empty())?.1)
-}
-
-/// One write, likewise. That a peer is gone is an error; the signal for it is ignored by every program of Rust's.
-#[inline]
-pub(super) fn write_some(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    Ok(rustix::net::send(socket, bytes, SendFlags::empty())?)
 }
