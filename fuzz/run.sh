@@ -9,8 +9,8 @@
 # fuzz/corpus/, what breaks a law to fuzz/artifacts/; the log of each target to fuzz/target/logs/, or to $LOGS.
 # Exit code 1 if a law was broken.
 #
-# Without a sanitizer, unless $SANITIZER names one (`address`): our code is safe Rust, whose mistakes panic, and without
-# it two to three times as many inputs are tried.
+# Without a sanitizer, unless $SANITIZER names one (`address`): our code is safe Rust, whose mistakes panic, and three to six
+# times as many inputs are tried in the same time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
