@@ -155,7 +155,8 @@ step_socketio() {
   node_from 20
   command_from chromium chromium
   programs
-  STENTOR_BIN=target/release/stentor script tests/socketio/run.sh
+  examples
+  STENTOR_BIN=target/release/stentor ANSWERS=target/debug/examples/answers script tests/socketio/run.sh
 }
 
 step_peers() {

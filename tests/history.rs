@@ -383,3 +383,44 @@ fn each_worker_has_epochs_of_its_own() {
     });
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["message", "reset"]);
 }
+
+#[test]
+fn who_speaks_stentor_v1_and_reads_too_slowly_is_told_what_it_missed_and_can_have_it() {
+    let count = 1000;
+    let flags = ["--history", "2000", "--queue-max", "64ki", "--send-buffer", "16ki", "--ping-interval", "0"];
+    let server = Server::start(&flags);
+    let lines = [GOOD[0], GOOD[1], GOOD[2], GOOD[3], V1];
+    let (mut slow, _) = Peer::open_with(server.narrow(), &upgrade_with("/broadcast/sea", &lines));
+    let welcome = next(&mut slow);
+    // Together far more than the system and a queue hold for somebody who does not read, and less than a history.
+    let batch: String = (1..=count).map(|n| format!("{{\"data\":\"{n:0>700}\"}}\n")).collect();
+    let answer = server.publish("sea", "application/x-ndjson", batch.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    wait_for("all to be sent or left out", || {
+        let stats: Value = serde_json::from_slice(&server.get("/stats").body).expect("JSON");
+        (stats["dropped_total"].as_u64() > Some(0) && stats["owed_total"].as_u64() == Some(count))
+            .then_some(())
+    });
+    let (mut heard, mut missed) = (Vec::new(), 0);
+    while heard.len() as u64 + missed < count {
+        let said = next_message(&mut slow);
+        match said["type"].as_str() {
+            Some("gap") => missed += said["missed"].as_u64().expect("a number"),
+            Some("message") => heard.push(said["offset"].as_u64().expect("a number")),
+            _ => panic!("{said}"),
+        }
+    }
+    assert!(missed > 0 && heard.is_sorted_by(|a, b| a < b), "{missed} {heard:?}");
+    // Offsets tell where: what is missing between them is what the notices have counted.
+    publish(&server, "sea", "and on");
+    let onwards = next_message(&mut slow);
+    assert_eq!((&onwards["offset"], &onwards["data"]), (&(count + 1).into(), &"and on".into()));
+    heard.push(count + 1);
+    let hole = heard.windows(2).find(|pair| pair[0] + 1 < pair[1]).expect("something was left out");
+    assert_eq!(heard.windows(2).map(|pair| pair[1] - pair[0] - 1).sum::<u64>(), missed, "{heard:?}");
+    let epoch = welcome["epoch"].as_str().expect("a string");
+    let (mut back, _) = open_v1(&server, &format!("/broadcast/sea?since={epoch}:{}", hole[0]));
+    for offset in hole[0] + 1..=count + 1 {
+        assert_eq!(next_message(&mut back)["offset"], offset);
+    }
+}

@@ -10,7 +10,6 @@ mod common;
 
 use common::aftermath::{Footprint, Scene};
 use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for, write_until_stuck};
-use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -20,17 +19,6 @@ use std::time::{Duration, Instant};
 const SIZE: usize = 32 * 1024;
 /// Publications: 16 MiB in all. A socket of this kind buffers 4 MiB at most (`net.ipv4.tcp_wmem`).
 const COUNT: u32 = 512;
-
-/// A connection that takes in as little as the system allows.
-fn narrow(server: &Server) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    socket.connect(&server.address().into()).expect("the server accepts");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    stream
-}
 
 fn numbered(number: u32) -> Vec<u8> {
     let mut payload = vec![0; SIZE];
@@ -46,7 +34,7 @@ fn number(frame: &Frame) -> Option<u32> {
 /// Publishes everything while one peer does not read and another reads all; hands out the one that did not.
 fn overflow(policy: &str) -> (Server, Peer) {
     let server = Server::start(&["--overflow", policy, "--queue-max", "64ki", "--ping-interval", "0"]);
-    let slow = Peer::open(narrow(&server), "/broadcast/flood");
+    let slow = Peer::open(server.narrow(), "/broadcast/flood");
     let mut healthy = server.open("/broadcast/flood");
     let mut publisher = server.open("/broadcast/flood?self=0");
     healthy.settle();
@@ -293,7 +281,7 @@ fn with_a_fixed_threshold_the_memory_of_large_publications_goes_back() {
         let mut rooms: Vec<[Peer; 3]> = Vec::new();
         for room in ["/broadcast/a", "/broadcast/b", "/broadcast/c"] {
             let publisher = scene.open(&format!("{room}?self=0"));
-            rooms.push([Peer::open(narrow(&scene), room), scene.open(room), publisher]);
+            rooms.push([Peer::open(scene.narrow(), room), scene.open(room), publisher]);
         }
         for number in 0..20 {
             for [_, healthy, publisher] in &mut rooms {

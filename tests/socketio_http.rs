@@ -200,12 +200,20 @@ fn what_pipelines_behind_a_waiting_get_is_answered_after_it_in_order() {
 
 #[test]
 fn a_second_get_ends_the_session_and_both_are_answered() {
-    let server = Server::start(&[]);
-    let (query, mut first) = open_and_wait(&server);
-    is_error(&server.ask(&get(&query)), 3, "Bad request");
+    let scene = Scene::start(&[]);
+    let (query, mut first) = open_and_wait(&scene);
+    let mut second = scene.connect();
+    send(&mut second, &get(&query));
+    is_error(&read(&mut second), 3, "Bad request");
     assert_eq!(read(&mut first).text(), "1");
-    is_over(&server, &query);
-    wait_for_sessions(&server, 0);
+    is_over(&scene, &query);
+    wait_for_sessions(&scene, 0);
+    // Both connections are whole, and free for the next request.
+    for mut stream in [first, second] {
+        send(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(read(&mut stream).status, 200);
+    }
+    scene.aftermath();
 }
 
 #[test]
@@ -220,6 +228,12 @@ fn an_overlapping_or_binary_post_is_refused_and_its_socket_freed() {
     send(&mut second, &post(&query, "4again"));
     is_error(&read(&mut second), 3, "Bad request");
     is_error(&read(&mut slow), 3, "Bad request");
+    for stream in [&mut slow, &mut second] {
+        assert!(
+            matches!(stream.read(&mut [0]), Ok(0) | Err(_)),
+            "what is left of a body would be read as a request"
+        );
+    }
     is_over(&scene, &query);
 
     let query = open(&scene);

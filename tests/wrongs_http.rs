@@ -15,7 +15,6 @@ mod pipelines;
 
 use common::aftermath::{Footprint, MEMORY_SLACK, Scene, all_that_comes, ends, opens, refusal};
 use common::{BINARY, GOOD, Peer, Response, Server, upgrade_with, write_until_stuck};
-use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -55,16 +54,6 @@ fn rest_of(stream: &mut TcpStream) -> String {
         assert_eq!(why.kind(), ErrorKind::ConnectionReset, "{why}");
     }
     String::from_utf8(rest).expect("answers are ASCII")
-}
-
-/// A connection that takes in as little at a time as the system allows.
-fn narrow(server: &Server) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    socket.connect(&server.address().into()).expect("the server accepts");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout can be set");
-    stream
 }
 
 /// Waits until the server has given up reading from somebody who does not read.

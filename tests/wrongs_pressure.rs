@@ -11,7 +11,7 @@ mod common;
 
 use common::aftermath::{Footprint, SERVED_WITHIN, Scene, cpu_ticks};
 use common::{BINARY, CLOSE, GOOD, PATIENCE, PING, PONG, Peer, Server, TEXT, encode, upgrade_with, wait_for};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
@@ -30,16 +30,6 @@ fn stats(server: &Server) -> serde_json::Value {
 
 fn departures(server: &Server, reason: &str) -> u64 {
     stats(server)["departures"][reason].as_u64().expect("a number")
-}
-
-/// A connection that takes in as little as the system allows.
-fn narrow(server: &Server) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    socket.connect(&server.address().into()).expect("the server accepts");
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    stream
 }
 
 /// Writes `message` again and again without reading, until nothing more goes; returns how much went.
@@ -84,7 +74,7 @@ fn echo_stops_reading_from_a_peer_that_does_not_read_and_what_it_takes_is_bounde
 fn a_peer_that_shuts_its_window_and_then_resets_is_forgotten() {
     let scene = Scene::start(&["--ping-interval", "0"]);
     let large = encode(true, BINARY, &[7; 60_000]);
-    let mut shut: Vec<Peer> = (0..50).map(|_| Peer::open(narrow(&scene), "/broadcast/shut")).collect();
+    let mut shut: Vec<Peer> = (0..50).map(|_| Peer::open(scene.narrow(), "/broadcast/shut")).collect();
     let mut publisher = scene.open("/broadcast/shut?self=0");
     wait_for("them to be owed what they do not read", || {
         publisher.stream.write_all(&large).expect("the server reads");
@@ -102,7 +92,7 @@ fn a_peer_that_shuts_its_window_and_then_resets_is_forgotten() {
 #[test]
 fn the_smallest_publications_are_as_bounded_for_a_slow_subscriber_as_large_ones() {
     let scene = Scene::start(&["--ping-interval", "0", "--stall-timeout", "0"]);
-    let mut slow: Vec<Peer> = (0..40).map(|_| Peer::open(narrow(&scene), "/broadcast/small")).collect();
+    let mut slow: Vec<Peer> = (0..40).map(|_| Peer::open(scene.narrow(), "/broadcast/small")).collect();
     let mut publisher = scene.open("/broadcast/small?self=0");
     let large = [7; 60_000];
     wait_for("each to be owed something", || {
@@ -127,7 +117,7 @@ fn the_smallest_publications_are_as_bounded_for_a_slow_subscriber_as_large_ones(
 #[test]
 fn a_huge_message_read_a_byte_at_a_time_arrives_whole_and_delays_nobody() {
     let scene = Scene::start(&["--message-max", "4mi", "--queue-max", "8mi", "--ping-interval", "0"]);
-    let mut slow = Peer::open(narrow(&scene), "/broadcast/huge");
+    let mut slow = Peer::open(scene.narrow(), "/broadcast/huge");
     let mut healthy = scene.open("/broadcast/huge");
     healthy.settle();
     let huge: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251).to_le_bytes()[0]).collect();
@@ -216,7 +206,7 @@ fn nobody_is_reaped_by_our_own_suspension() {
     let mut speaking = scene.open("/echo");
     let mut asking = scene.connect();
     asking.write_all(b"GET /healthz HTTP/1.1\r\nHo").expect("the server reads");
-    let mut reading = Peer::open(narrow(&scene), "/broadcast/much");
+    let mut reading = Peer::open(scene.narrow(), "/broadcast/much");
     let mut publisher = scene.open("/broadcast/much?self=0");
     for _ in 0..6 {
         publisher.send(BINARY, &[7; 60_000]);

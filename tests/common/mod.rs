@@ -16,6 +16,7 @@ mod peer;
 
 pub(crate) use peer::{BINARY, CLOSE, Frame, PING, PONG, Peer, TEXT, encode};
 
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -96,6 +97,17 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
+        stream
+    }
+
+    /// The same, but one that takes in as little at a time as the system allows.
+    pub(crate) fn narrow(&self) -> TcpStream {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(&self.address.into()).expect("the server accepts");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream
     }
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs loadgen against servers by others (npm `ws`, Python `websockets`) and asserts what it reports.
+# Runs loadgen against servers by others (npm `ws` and `socket.io`, Python `websockets`) and asserts what it reports.
 #
-# Why: loadgen claims to measure any WebSocket server. Each run is short; what is asserted is completeness and the
+# Why: loadgen claims to measure any WebSocket server, and any of Socket.IO. Each run is short; what is asserted is completeness and the
 # rules of the verdict that speak of data, never a speed.
 #
-# Usage: tests/peers/run.sh [ws|websockets …]      LOADGEN=path/to/loadgen uses that binary instead of building one.
+# Usage: tests/peers/run.sh [ws|websockets|socketio …]      LOADGEN=path/to/loadgen uses that binary instead of building one.
 # Everything is installed below target/peers; a missing tool ends it with a line that says what to install.
 set -eu
 
@@ -132,11 +132,26 @@ run_websockets() {
     stop
 }
 
-[ $# -gt 0 ] || set -- ws websockets
+run_socketio() {
+    need node nodejs
+    need npm npm
+    mkdir -p "$work/socketio"
+    cp "$here/socketio/package.json" "$here/socketio/server.mjs" "$work/socketio/"
+    [ -d "$work/socketio/node_modules/socket.io" ] || npm install --prefix "$work/socketio" --no-audit --no-fund --silent
+    start node "$work/socketio/server.mjs"
+    measure "socket.io: broadcast" "" --protocol socketio -c 100 -r 20
+    measure "socket.io: broadcast in a room, three publishers" "" --protocol socketio --room sea -c 50 -r 30 --publishers 3
+    measure "socket.io: idle" "" --protocol socketio -s idle -c 100
+    measure "socket.io: connect" "" --protocol socketio -s connect -c 100 --ramp 1k
+    stop
+}
+
+[ $# -gt 0 ] || set -- ws websockets socketio
 for peer in "$@"; do
     case $peer in
     ws) run_ws ;;
     websockets) run_websockets ;;
-    *) die "no peer is called $peer: ws and websockets are" ;;
+    socketio) run_socketio ;;
+    *) die "no peer is called $peer: ws, websockets and socketio are" ;;
     esac
 done

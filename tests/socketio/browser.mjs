@@ -113,6 +113,32 @@ for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]])
   });
 }
 
+test("in Chromium: the server is killed and comes again, and so does npm's client", async () => {
+  let own = await startServer("--socketio-client", BUNDLE);
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  await page.goto(`${own.http}/echo`);
+  await page.addScriptTag({ url: "/socket.io/socket.io.js" });
+  await page.evaluate(() => new Promise((done, fail) => {
+    window.told = [];
+    window.socket = window.io({ reconnectionDelay: 50, reconnectionDelayMax: 200 });
+    window.socket.on("disconnect", (reason) => window.told.push(reason));
+    window.socket.on("connect", () => { window.told.push(window.socket.id); done(); });
+    window.socket.once("connect_error", fail);
+  }));
+  await own.kill();
+  await until("it notices", () => page.evaluate(() => window.told.length === 2));
+  own = await startServer("--socketio-client", BUNDLE, "--listen", `127.0.0.1:${own.port}`);
+  await until("it is back", () => page.evaluate(() => window.told.length === 3 && window.socket.connected));
+  const [before, reason, again] = await page.evaluate(() => window.told);
+  assert.match(reason, /^transport (close|error)$/);
+  assert.notEqual(again, before, "the server knows nobody from before");
+  assert.deepEqual(await page.evaluate(() => window.socket.timeout(10_000).emitWithAck("join", "room")), { ok: true });
+  await context.close();
+  await own.stop();
+});
+
 test("a page of another origin is refused, and let in when it is listed", async () => {
   const listed = await startServer("--origin", `same,${server.http}`);
   const closed = await startServer();

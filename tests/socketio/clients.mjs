@@ -6,6 +6,8 @@
 // waits for a time to pass, but where a time is what is tested.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Socket as EngineSocket } from "engine.io-client";
 import { io } from "socket.io-client";
@@ -185,6 +187,13 @@ for (const [way, options] of Object.entries(WAYS)) {
       assert.equal(posted.status, 200);
       await until("what was posted", () => ann.said.length === 3 && got.length === 5);
       assert.deepEqual([ann.said[2], got[4]], [["message", "from HTTP"], "from HTTP"]);
+      const batch = await fetch(`${server.http}/publish`, {
+        method: "POST", headers: { "Content-Type": "application/x-ndjson" },
+        body: `${JSON.stringify({ channel, data: "one" })}\n${JSON.stringify({ channel, data: { two: 2 } })}\n`,
+      });
+      assert.equal(batch.status, 200);
+      await until("the batch", () => ann.said.length === 5 && got.length === 7);
+      assert.deepEqual(ann.said.slice(3), [["message", "one"], ["message", '{"two":2}']]);
       plain.close();
       ann.close();
     });
@@ -349,6 +358,32 @@ test("reconnection: the server is killed and comes again, and so do its clients"
   await own.stop();
 });
 
+test("a client that is asked answers, or is told that it has not", async () => {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await next(probe, "listening");
+  const { port } = probe.address();
+  await new Promise((done) => probe.close(done));
+  const example = spawn(process.env.ANSWERS, [`127.0.0.1:${port}`], { stdio: "ignore" });
+  try {
+    for (const way of Object.values(WAYS)) {
+      const client = io(`http://127.0.0.1:${port}`, { forceNew: true, reconnectionDelay: 50, ...way });
+      clients.push(client);
+      await next(client, "connect");
+      client.once("question", (...args) => args.pop()(args[0] + 1, args[1]));
+      const answered = next(client, "answered");
+      client.emit("ask", 41, bytes(1, 2));
+      const [value, binary] = await answered;
+      assert.deepEqual([value, Buffer.from(binary)], [42, bytes(1, 2)]);
+      const unanswered = next(client, "unanswered");
+      client.emit("ask", "nobody listens now");
+      assert.deepEqual(await unanswered, ["operation has timed out"]);
+      client.close();
+    }
+  } finally {
+    example.kill("SIGKILL");
+  }
+});
+
 test("a client that does not answer pings is let go; one that does stays", async () => {
   const own = await startServer("--engine-ping-interval", "300ms", "--engine-ping-timeout", "1500ms");
   const good = [];
@@ -374,6 +409,8 @@ test("SIGTERM: clients are told, and the server ends at once", async () => {
   const own = await startServer();
   const all = [];
   for (const way of Object.values(WAYS)) all.push(await enter("/", way, own.http));
+  // Whoever loses its connection in the midst of the upgrade may take a ping's time to notice: npm's client has paused its polling.
+  await until("the upgrade", () => transport(all.at(-1)) === "websocket");
   const gone = all.map((client) => next(client, "disconnect"));
   const ended = own.stop();
   for (const [reason] of await Promise.all(gone)) assert.match(reason, /^transport (close|error)$/);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the original clients of Socket.IO (npm `socket.io-client`, `engine.io-client`) against stentor, from Node and in Chromium.
 #
-# Usage: tests/socketio/run.sh [clients|wire|browser …]      STENTOR_BIN=path/to/stentor uses that binary instead of building one.
+# Usage: tests/socketio/run.sh [clients|wire|browser …]      STENTOR_BIN=path/to/stentor uses that binary instead of building one,
+# ANSWERS=path/to/answers that build of docs/examples/answers.rs.
 # The clients come from npm by name; a missing tool ends it with a line that says what to install.
 set -eu
 
@@ -17,11 +18,19 @@ if [ -z "${STENTOR_BIN:-}" ]; then
     cargo build --quiet --manifest-path "$root/Cargo.toml" --bin stentor
     STENTOR_BIN=${CARGO_TARGET_DIR:-$root/target}/debug/stentor
 fi
+if [ -z "${ANSWERS:-}" ]; then
+    cargo build --quiet --manifest-path "$root/Cargo.toml" --example answers
+    ANSWERS=${CARGO_TARGET_DIR:-$root/target}/debug/examples/answers
+fi
+case $ANSWERS in
+/*) ;;
+*) ANSWERS=$PWD/$ANSWERS ;;
+esac
 case $STENTOR_BIN in
 /*) ;;
 *) STENTOR_BIN=$PWD/$STENTOR_BIN ;;
 esac
-export STENTOR_BIN
+export STENTOR_BIN ANSWERS
 cd "$here"
 [ -d node_modules/socket.io-client ] || npm install --no-package-lock --no-audit --no-fund --loglevel error
 

@@ -100,7 +100,7 @@ fn what_is_torn_behind_requests_costs_no_answer() {
     for torn in
         ["", "\r\n", "GET /assets/ch", "POST /publish/a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"]
     {
-        let mut stream = narrow(&scene);
+        let mut stream = scene.narrow();
         let mut writer = stream.try_clone().expect("a second handle");
         let all = [requests.as_slice(), torn.as_bytes()].concat();
         let writing = std::thread::spawn(move || {
@@ -161,7 +161,7 @@ fn a_head_that_waits_because_answers_do_is_not_late() {
     // It has sent all of its next request, and reads its answers after the time for a head: it is we who did not read on.
     let scene = Scene::start(&["--handshake-timeout", "1s", "--send-buffer", "16ki"]);
     let (begin, end) = ("GET /assets/chat.js HT", "TP/1.1\r\nHost: test\r\n\r\n");
-    let mut stream = narrow(&scene);
+    let mut stream = scene.narrow();
     stream.write_all(begin.as_bytes()).expect("it is read");
     let mut count = 1;
     let is_paused = || {
