@@ -143,3 +143,29 @@ fn who_says_something_and_goodbye_at_once_hears_it_before_the_goodbye_is_answere
     assert!(ann.message().text().contains("ann:good evening"));
     assert_eq!(ann.closed(), 1000);
 }
+
+#[test]
+fn when_many_go_at_once_the_room_is_told_of_each_once_and_in_one_order() {
+    let server = Server::start(&[]);
+    let mut stayers = [come_in(&server, "/chat?name=one", "one"), server.open("/chat?name=two")];
+    let names: Vec<String> = (0..300).map(|n| format!("guest{n}")).collect();
+    let guests: Vec<Peer> = names.iter().map(|name| server.open(&format!("/chat?name={name}"))).collect();
+    for stayer in &mut stayers {
+        while stayer.message().text() != enter("guest299") {}
+    }
+    let streams: Vec<_> = guests.into_iter().map(|guest| guest.stream).collect();
+    for stream in &streams {
+        SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("it can be set");
+    }
+    drop(streams);
+    let heard = stayers
+        .each_mut()
+        .map(|stayer| -> Vec<String> { names.iter().map(|_| stayer.message().text().to_owned()).collect() });
+    assert_eq!(heard[0], heard[1], "both hear the same story");
+    let mut told = heard[0].clone();
+    told.sort();
+    let mut expected: Vec<String> = names.iter().map(|name| leave(name)).collect();
+    expected.sort();
+    assert_eq!(told, expected);
+    assert!(stayers.iter_mut().all(|stayer| stayer.settle().is_empty()), "and nothing else");
+}
