@@ -6,6 +6,8 @@
 //! Invariant: after each wrong the server serves the next peer as if nothing had been.
 
 mod common;
+#[path = "deflate/silence.rs"]
+mod silence;
 
 use common::deflated::{Deflated, Heard, offer_to};
 use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Response, Server, TEXT, encode, wait_for};

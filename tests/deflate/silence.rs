@@ -1,0 +1,34 @@
+//! What is left when compressed peers have fallen silent, and what a small bomb costs its peer.
+
+use super::*;
+
+/// What compresses and unfolds belongs to the process: whoever has talked holds no more than who has not.
+#[test]
+fn in_shared_who_has_talked_and_is_silent_holds_nothing() {
+    // An inflater each would be 16 MiB.
+    const PEERS: usize = 500;
+    let server = start("shared", &[]);
+    assert_echoes(&server);
+    let before = memory(&server, "VmRSS:");
+    let mut peers: Vec<Deflated> = (0..PEERS).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
+    for (seed, peer) in (0..).zip(&mut peers) {
+        let said = json(20_000, seed);
+        peer.send(TEXT, &said);
+        let heard = peer.read();
+        assert!(heard.is_compressed && heard.payload == said);
+    }
+    let after = memory(&server, "VmRSS:");
+    assert!(
+        after.saturating_sub(before) < PEERS * 4,
+        "{before} KiB before, {after} with {PEERS} that have talked"
+    );
+}
+
+#[test]
+fn what_unfolds_to_more_than_256_times_its_length_is_1008() {
+    let server = start("shared", &["--message-max", "4mi"]);
+    let mut peer = Deflated::open(&server, "/echo", OFFER);
+    peer.send_raw(true, BINARY | 0x40, &bomb(3 << 20));
+    assert_eq!(peer.peer.closed(), 1008);
+    assert_echoes(&server);
+}
