@@ -1,4 +1,7 @@
 //! What is left when compressed peers have fallen silent, and what a small bomb costs its peer.
+//!
+//! Memory that nobody uses is what a server for many connections is judged by. Invariant: `--deflate shared` keeps nothing
+//! for a peer between two messages.
 
 use super::*;
 
