@@ -337,6 +337,23 @@ test("engine.io-client: what it sends comes back, text and binary, by every way"
   }
 });
 
+test("an event for many is published once, however many hear it and in whichever words", async () => {
+  const own = await startServer();
+  const sockets = [];
+  for (const way of [...Object.values(WAYS), ...Object.values(WAYS)]) sockets.push(await enter("/broadcast", way, own.http));
+  for (const socket of sockets) assert.deepEqual(await ask(socket, "join", "sea"), { ok: true });
+  const plain = new WebSocket(`${own.ws}/broadcast/sea?self=0`);
+  await next(plain, "open");
+  const before = await metric(own, "published_total");
+  const heard = [...sockets.slice(1).map((socket) => next(socket, "message")), next(plain, "message")];
+  sockets[0].emit("message", "once");
+  for (const [text] of await Promise.all(heard)) assert.equal(String(text), "once");
+  assert.equal(await metric(own, "published_total"), before + 1, "five sockets, three ways, and one that is none");
+  plain.close();
+  for (const socket of sockets) socket.close();
+  await own.stop();
+});
+
 test("reconnection: the server is killed and comes again, and so do its clients", async () => {
   let own = await startServer();
   const options = { forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
