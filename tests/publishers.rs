@@ -280,7 +280,7 @@ fn the_network_publishes_only_with_a_token() {
         Server::run(command)
     };
     let server = start(&[]);
-    assert!(server.log().contains("--publish-token"), "it says so at its start: {}", server.log());
+    wait_for("it to say so at its start", || server.log().contains("--publish-token").then_some(()));
     let mut sea = server.open("/broadcast/sea");
     for response in [server.publish("sea", "text/plain", b"x"), server.get("/channels")] {
         refused(&response, 401, "--publish-token");
