@@ -396,7 +396,8 @@ fn inflated_within(window: usize, compressed: &[u8]) -> Option<Vec<u8>> {
         if (status as i32) < 0 {
             return None;
         }
-        if input.is_empty() && given == 0 {
+        // Behind the last block it takes nothing any more, whatever is left.
+        if taken == 0 && given == 0 {
             return Some(out);
         }
     }
