@@ -16,7 +16,7 @@ use super::start::Failure;
 use super::worker::Worker;
 use crate::base::id::ConnId;
 use crate::base::tick::{MILLI, Nanos, SECOND};
-use crate::http::{BodyLength, Method, Refusal, Request, Response, Status};
+use crate::http::{BodyLength, Method, Refusal, Request};
 use crate::net::Net;
 use crate::service::events::EngineConfig;
 use crate::service::{Departure, Service};
@@ -110,9 +110,8 @@ impl<N: Net, S: Service> Worker<N, S> {
             let refusal = Refusal::MethodNotAllowed { allow: "GET, HEAD" };
             return Some(self.refuse(id, refusal, Departure::Refused));
         }
-        let response = Response::new(Status::OK).body("text/javascript; charset=utf-8", &client);
-        let response =
-            pages::HEADERS.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+        let page = pages::script(&client);
+        let response = page.response();
         let keep_alive = request.keep_alive && self.farewell.is_none() && request.body == BodyLength::None;
         Some(self.answer(id, &response, keep_alive))
     }

@@ -15,7 +15,7 @@ use crate::service::{self, Admission, Service};
 /// The answer to a request.
 pub enum Answer {
     /// A page of the table.
-    Page(Page),
+    Page(Page<'static>),
     /// Numbers, rendered now.
     Text(Numbers),
     /// A publication, once its body is here.

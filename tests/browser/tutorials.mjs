@@ -1,5 +1,5 @@
-// The tutorials' pages (docs/examples/pages/) in a real browser, opened as files and served by HTTP, each talking to the address
-// that stands in it.
+// The tutorials' pages (docs/examples/pages/) in a real browser, served by stentor, opened as files and served by another server,
+// each talking to the address that stands in it.
 //
 // Why: what a reader copies shall work as it is. The commands come from the README beside the pages, so that what is
 // documented is what is run; only the ports are exchanged for free ones, behind the browser's back (chromium.mjs).
@@ -24,10 +24,10 @@ const PHONE = { width: 360, height: 740 };
 
 // The flags of the README's commands for the server, by the port that a page talks to.
 function commands(origin) {
-  const found = [...README.matchAll(/^ {4}stentor --listen 127\.0\.0\.1:(\d+) (--origin (\S+))$/gm)];
-  const wanted = found.filter((command) => command[3] === origin);
+  const found = [...README.matchAll(/^ {4}stentor --listen 127\.0\.0\.1:(\d+)(?: --origin (\S+))?$/gm)];
+  const wanted = found.filter((command) => command[2] === origin);
   assert.deepEqual(wanted.map((command) => command[1]), ["9998", "3000", "8080"], `the README starts three with ${origin}`);
-  return wanted.map((command) => [command[1], command[2].split(" ")]);
+  return wanted.map((command) => [command[1], origin === undefined ? [] : ["--origin", origin]]);
 }
 
 // The README's server of files, on a free port.
@@ -172,9 +172,24 @@ async function tryDemo(browser, url) {
 
 const TRIES = [["echo.html", tryEcho], ["chat.html", tryChat], ["demo.html", tryDemo]];
 
+describe("served by stentor, without a flag", () => {
+  let at;
+  before(async () => { at = await scene(commands(undefined)); });
+  after(() => at?.end());
+
+  for (const [name, tryIt] of TRIES) {
+    test(name, async () => {
+      const [url] = README.match(new RegExp(`http://localhost:\\d+/examples/${name}`));
+      await tryIt(at.browser, url);
+      const answer = await fetch(`${at.servers[0].http}/examples/${name}`);
+      assert.equal(await answer.text(), readFileSync(`${PAGES}/${name}`, "utf8"), "the page as it is here");
+    });
+  }
+});
+
 for (const [how, origin, url, other] of [
   ["opened as a file, with --origin null", "null", asFile, asServed],
-  ["served by HTTP, with --origin http://localhost:5500", "http://localhost:5500", asServed, asFile],
+  ["served by another server, with --origin http://localhost:5500", "http://localhost:5500", asServed, asFile],
 ]) {
   describe(how, () => {
     let at;
@@ -213,7 +228,7 @@ for (const [how, origin, url, other] of [
 
 describe("without --origin", () => {
   let at;
-  before(async () => { at = await scene([["9998", []], ["3000", []], ["8080", []]]); });
+  before(async () => { at = await scene(commands(undefined)); });
   after(() => at?.end());
 
   test("no page is let in that the server has not served; each says what is missing, and it is counted", async () => {

@@ -3,24 +3,29 @@
 //! Nothing is read from disk, so a path cannot escape from anywhere and a binary is all there is to deploy.
 //!
 //! Invariants: the pages use no external asset and no inline script or style, so that they work offline and
-//! under [`CONTENT_SECURITY_POLICY`]; what peers said becomes text, never markup.
+//! under [`CONTENT_SECURITY_POLICY`]; what peers said becomes text, never markup. The tutorials' pages, at
+//! `/examples/`, are one file each, to be copied and opened as files: their scripts are inline, and they have a policy of their own
+//! that says so.
 
 use crate::http::{Response, Status};
 
 /// One answer: what it is and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct Page<'a> {
     /// The value of `Content-Type`.
     pub content_type: &'static str,
     /// The body.
-    pub bytes: &'static [u8],
+    pub bytes: &'a [u8],
+    /// The value of `Content-Security-Policy`.
+    pub policy: &'static str,
 }
 
-impl Page {
+impl Page<'_> {
     /// The whole response.
     #[must_use]
     pub fn response(&self) -> Response<'_> {
         let response = Response::new(Status::OK).body(self.content_type, self.bytes);
+        let response = response.header("Content-Security-Policy", self.policy);
         HEADERS.into_iter().fold(response, |response, (name, value)| response.header(name, value))
     }
 }
@@ -30,9 +35,12 @@ impl Page {
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self' ws: wss:; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The same for a page that has its script and style in itself. Nothing of a request or a peer is ever in such a page.
+pub const INLINE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The fields that go with every page. A page is asked for again each time, since it is as old as the binary.
-pub const HEADERS: [(&str, &str); 4] = [
-    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+pub const HEADERS: [(&str, &str); 3] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
@@ -40,25 +48,22 @@ pub const HEADERS: [(&str, &str); 4] = [
 
 /// The page at a path (without query), if there is one. All chat rooms share one page.
 #[must_use]
-pub fn find(path: &str) -> Option<Page> {
+pub fn find(path: &str) -> Option<Page<'static>> {
     let path = match path.strip_prefix("/chat/") {
         Some(room) if !room.is_empty() && !room.contains('/') => "/chat",
         Some(_) | None => path,
     };
-    TABLE.iter().find(|(known, _)| *known == path).map(|(_, page)| *page)
+    TABLE.iter().chain(&EXAMPLES).find(|(known, _)| *known == path).map(|(_, page)| *page)
 }
 
 /// Every path and its page.
-const TABLE: [(&str, Page); 12] = [
+const TABLE: [(&str, Page<'static>); 12] = [
     ("/", html(include_bytes!("index.html"))),
     ("/chat", html(include_bytes!("chat.html"))),
     ("/echo", html(include_bytes!("echo.html"))),
     ("/socketio", html(include_bytes!("socketio.html"))),
-    (
-        "/assets/style.css",
-        Page { content_type: "text/css; charset=utf-8", bytes: include_bytes!("style.css") },
-    ),
-    ("/assets/icon.svg", Page { content_type: "image/svg+xml", bytes: include_bytes!("icon.svg") }),
+    ("/assets/style.css", page("text/css; charset=utf-8", include_bytes!("style.css"))),
+    ("/assets/icon.svg", page("image/svg+xml", include_bytes!("icon.svg"))),
     ("/assets/connect.js", script(include_bytes!("connect.js"))),
     ("/assets/charts.js", script(include_bytes!("charts.js"))),
     ("/assets/index.js", script(include_bytes!("index.js"))),
@@ -67,12 +72,29 @@ const TABLE: [(&str, Page); 12] = [
     ("/assets/socketio.js", script(include_bytes!("socketio.js"))),
 ];
 
-const fn html(bytes: &'static [u8]) -> Page {
-    Page { content_type: "text/html; charset=utf-8", bytes }
+/// The tutorials' pages, as they stand in `docs/examples/pages/`.
+const EXAMPLES: [(&str, Page<'static>); 3] = [
+    ("/examples/echo.html", example(include_bytes!("../../../docs/examples/pages/echo.html"))),
+    ("/examples/chat.html", example(include_bytes!("../../../docs/examples/pages/chat.html"))),
+    ("/examples/demo.html", example(include_bytes!("../../../docs/examples/pages/demo.html"))),
+];
+
+const fn page<'a>(content_type: &'static str, bytes: &'a [u8]) -> Page<'a> {
+    Page { content_type, bytes, policy: CONTENT_SECURITY_POLICY }
 }
 
-const fn script(bytes: &'static [u8]) -> Page {
-    Page { content_type: "text/javascript; charset=utf-8", bytes }
+const fn html(bytes: &'static [u8]) -> Page<'static> {
+    page("text/html; charset=utf-8", bytes)
+}
+
+/// A script under the policy of our own pages.
+#[must_use]
+pub const fn script(bytes: &[u8]) -> Page<'_> {
+    page("text/javascript; charset=utf-8", bytes)
+}
+
+const fn example(bytes: &'static [u8]) -> Page<'static> {
+    Page { policy: INLINE_POLICY, ..html(bytes) }
 }
 
 #[cfg(test)]
@@ -106,8 +128,25 @@ mod tests {
             "/assets/../mod.rs",
             "/ECHO",
             "/mod.rs",
+            "/examples/",
+            "/examples/README.md",
         ] {
             assert_eq!(find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_a_tutorials_page_may_have_its_script_in_itself() {
+        for (path, page) in TABLE.iter().chain(&EXAMPLES) {
+            let is_example = path.starts_with("/examples/");
+            let policy = if is_example { INLINE_POLICY } else { CONTENT_SECURITY_POLICY };
+            assert_eq!(page.policy, policy, "{path}");
+            let text = std::str::from_utf8(page.bytes).unwrap();
+            let scripts = text.matches("<script>").count();
+            assert_eq!(scripts, usize::from(is_example), "{path}");
+            for way in ["src=", "href=", "innerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+                assert!(!is_example || !text.contains(way), "{path} contains {way}");
+            }
         }
     }
 

@@ -8,7 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 
+use super::OnTime;
 use super::core::{Io, SocketKey};
+use super::everybody::Everybody;
 use super::socket::{Answered, Socket, TimedOut};
 use crate::base::tick::{Nanos, Tick};
 use crate::base::wheel::Wheel;
@@ -26,17 +28,33 @@ pub(super) struct Clock {
     waiting: HashMap<(usize, Rc<str>, u64), Waiting>,
     timers: BinaryHeap<Reverse<Timer>>,
     wheel: Wheel,
+    number: u32,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self::new(0)
+        Self { waiting: HashMap::new(), timers: BinaryHeap::new(), wheel: Wheel::new(Tick::of(0)), number: 0 }
     }
 }
 
 impl Clock {
-    pub(super) fn new(now: Nanos) -> Self {
-        Self { waiting: HashMap::new(), timers: BinaryHeap::new(), wheel: Wheel::new(Tick::of(now)) }
+    /// The server runs, from `now` on: what was to be done some time later is to be done so long after that.
+    pub(super) fn begin(&mut self, now: Nanos) {
+        self.wheel = Wheel::new(Tick::of(now));
+        let timers = std::mem::take(&mut self.timers).into_iter();
+        self.timers = timers
+            .map(|Reverse(timer)| Reverse(Timer { at: timer.at.saturating_add(now), ..timer }))
+            .collect();
+    }
+
+    /// Has everybody's `then` called at a time, and then in each `period`.
+    pub(super) fn add(&mut self, at: Nanos, period: Option<Nanos>, then: OnTime) {
+        self.push(at, Then::Everybody { period, then });
+    }
+
+    fn push(&mut self, at: Nanos, then: Then) {
+        self.number = self.number.wrapping_add(1);
+        self.timers.push(Reverse(Timer { at, number: self.number, then }));
     }
 
     /// Whoever waits for this answer of a peer.
@@ -62,8 +80,15 @@ type Later = Box<dyn FnOnce(&mut Socket<'_, '_>)>;
 struct Timer {
     at: Nanos,
     number: u32,
-    socket: SocketKey,
-    then: Later,
+    then: Then,
+}
+
+/// What is to be done at a time.
+enum Then {
+    /// For a socket, if it is still there.
+    Socket { socket: SocketKey, then: Later },
+    /// For everybody, and again after the period.
+    Everybody { period: Option<Nanos>, then: OnTime },
 }
 
 impl Io {
@@ -90,16 +115,14 @@ impl Io {
     }
 
     /// Has `then` called after `time`, if the socket is still there.
-    pub(super) fn after(&mut self, index: usize, time: Nanos, then: Later) {
+    pub(super) fn later(&mut self, index: usize, time: Nanos, then: Later) {
         let Some(socket) = self.key_of(index) else { return };
         let state = &mut self.sockets[index];
         if state.timers >= TIMERS_MAX {
             return;
         }
         state.timers += 1;
-        self.serial = self.serial.wrapping_add(1);
-        let at = self.now.saturating_add(time);
-        self.clock.timers.push(Reverse(Timer { at, number: self.serial, socket, then }));
+        self.clock.push(self.now.saturating_add(time), Then::Socket { socket, then });
     }
 
     /// When [`due`](Self::due) has something to do.
@@ -129,9 +152,20 @@ impl Io {
             && timer.at <= self.now
             && let Some(Reverse(timer)) = self.clock.timers.pop()
         {
-            if self.is_there(timer.socket) {
-                self.sockets[timer.socket.index].timers -= 1;
-                (timer.then)(&mut Socket::new(self, ctx, timer.socket.index));
+            match timer.then {
+                Then::Socket { socket, then } if self.is_there(socket) => {
+                    self.sockets[socket.index].timers -= 1;
+                    then(&mut Socket::new(self, ctx, socket.index));
+                }
+                Then::Socket { .. } => {}
+                Then::Everybody { period, mut then } => {
+                    then(&mut Everybody::new(self, ctx, Some(0)));
+                    if let Some(period) = period {
+                        let next = timer.at.saturating_add(period);
+                        let next = if next > self.now { next } else { self.now.saturating_add(period) };
+                        self.clock.add(next, Some(period), then);
+                    }
+                }
             }
         }
     }

@@ -17,11 +17,12 @@ use serde_json::{Map, Value};
 use slab::Slab;
 
 use super::clock::Clock;
+use super::everybody::Everybody;
 use super::rooms::{Membership, Rooms};
 use super::socket::{Ack, Socket};
 use super::{Namespace, OnAny, OnDisconnect, OnEvent};
 use crate::base::id::ConnId;
-use crate::base::tick::{Nanos, Tick};
+use crate::base::tick::{MILLI, Nanos, Tick};
 use crate::service::{Ctx, Kind};
 use crate::socketio::client::{Fault, Limits};
 use crate::socketio::engine::{Config, Message};
@@ -192,6 +193,18 @@ impl Io {
         self.of("/").on_connection(handler);
     }
 
+    /// Has `then` called again and again, `period` (at least a millisecond) after the server began and after the last call. What was
+    /// missed in a stall is not made up for. Each worker has a clock of its own.
+    pub fn every(&mut self, period: Duration, then: impl FnMut(&mut Everybody<'_, '_>) + 'static) {
+        let period = super::nanos(period).max(MILLI);
+        self.clock.add(self.now.saturating_add(period), Some(period), Box::new(then));
+    }
+
+    /// Has `then` called once, `time` after the server began.
+    pub fn after(&mut self, time: Duration, then: impl FnMut(&mut Everybody<'_, '_>) + 'static) {
+        self.clock.add(self.now.saturating_add(super::nanos(time)), None, Box::new(then));
+    }
+
     /// Sessions that are open.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -205,7 +218,7 @@ impl Io {
     /// Takes the time.
     pub(super) fn at(&mut self, now: Nanos) {
         if self.now == 0 {
-            self.clock = Clock::new(now);
+            self.clock.begin(now);
         }
         self.now = self.now.max(now);
     }

@@ -1,7 +1,8 @@
 //! Socket.IO as a service: namespaces, rooms, events and acknowledgements, in the words that its users know.
 //!
 //! The protocols are in [`crate::socketio`], pure. Here their sessions meet peers: [`core`] keeps them and does what
-//! they ask for, [`rooms`] puts their sockets into topics of the hub, and [`socket`] is what a handler sees.
+//! they ask for, [`rooms`] puts their sockets into topics of the hub, [`socket`] is what a handler sees, and [`everybody`] who else can be
+//! told.
 //!
 //! ```
 //! use std::time::Duration;
@@ -10,7 +11,8 @@
 //!
 //! let mut io = Io::new();
 //! io.on_connection(|socket| {
-//!     socket.io().emit("server message", json!({"msg": "hello, everybody"}));
+//!     let mut io = socket.io();
+//!     io.emit("server message", json!({"msg": "hello, everybody"}));
 //!     socket.broadcast().emit("server message", json!({"msg": "broadcast"}));
 //!
 //!     socket.on("client message", |socket, args, ack| {
@@ -36,7 +38,8 @@
 //!         if let Some(room) = args.values().first().and_then(|room| room.as_str()) {
 //!             socket.join(room);
 //!             let who = Args::new().with(socket.id().as_str());
-//!             socket.io().to(room).except("quiet").emit("joined", who);
+//!             let mut io = socket.io();
+//!             io.to(room).except("quiet").emit("joined", who);
 //!         }
 //!     });
 //!     socket.emit_with_ack("are you there?", Args::new(), Duration::from_secs(5), |socket, answer| {
@@ -44,6 +47,12 @@
 //!             socket.disconnect();
 //!         }
 //!     });
+//! });
+//! // Without a socket in hand: what is told everybody by the server's own clock.
+//! io.every(Duration::from_secs(60), |io| {
+//!     let present = io.present();
+//!     io.emit("present", present);
+//!     io.of("/chat").to("hall").emit("server message", json!({"msg": "another minute"}));
 //! });
 //! // Server::builder().service(io).run()
 //! ```
@@ -54,6 +63,7 @@
 
 pub mod clock;
 pub mod core;
+pub mod everybody;
 pub mod life;
 pub mod rooms;
 mod selected;
@@ -65,7 +75,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use self::core::Io;
-pub use self::socket::{Ack, Broadcast, Socket, TimedOut};
+pub use self::everybody::{Broadcast, Everybody};
+pub use self::socket::{Ack, Socket, TimedOut};
 pub use crate::socketio::engine::Config as EngineConfig;
 pub use crate::socketio::{Args, Event, Sid};
 
@@ -75,6 +86,8 @@ pub type OnConnection = Rc<dyn Fn(&mut Socket<'_, '_>)>;
 pub type OnEvent = Rc<dyn Fn(&mut Socket<'_, '_>, &Args, Option<Ack>)>;
 /// What is called for an event that nothing else is called for, with its name.
 pub type OnAny = Rc<dyn Fn(&mut Socket<'_, '_>, &Event, Option<Ack>)>;
+/// What the server's own clock calls.
+pub type OnTime = Box<dyn FnMut(&mut Everybody<'_, '_>)>;
 /// What is called when a socket leaves its namespace, with the reason in Socket.IO's words.
 pub type OnDisconnect = Rc<dyn Fn(&mut Socket<'_, '_>, &str)>;
 

@@ -1,4 +1,4 @@
-//! What a handler sees: a socket, and who else can be told.
+//! What a handler sees: a socket, and what it can do.
 //!
 //! The names are those of npm's `socket.io`, so that its users find their way.
 
@@ -8,11 +8,9 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::core::Io;
-use super::selected::Selection;
+use super::everybody::{Broadcast, Everybody};
 use super::{OnAny, OnEvent, nanos};
-use crate::base::id::ConnId;
-use crate::service::{Ctx, Kind};
-use crate::socketio::bridge;
+use crate::service::Ctx;
 use crate::socketio::client::AckTo;
 use crate::socketio::packet::{Body, Packet};
 use crate::socketio::{Args, Event, Sid};
@@ -45,15 +43,6 @@ impl std::error::Error for TimedOut {}
 
 /// What is called with the answer to an event.
 pub(super) type Answered = Box<dyn FnOnce(&mut Socket<'_, '_>, Result<&Args, TimedOut>)>;
-
-/// Whom an event goes to: everybody in the namespace, until [`to`](Self::to) names rooms.
-pub struct Broadcast<'s, 'a, 'c> {
-    socket: &'s mut Socket<'a, 'c>,
-    namespace: usize,
-    rooms: Vec<Rc<str>>,
-    except: Vec<Rc<str>>,
-    skips_own: bool,
-}
 
 impl<'a, 'c> Socket<'a, 'c> {
     pub(super) const fn new(io: &'a mut Io, ctx: &'a mut Ctx<'c>, index: usize) -> Self {
@@ -125,18 +114,19 @@ impl<'a, 'c> Socket<'a, 'c> {
     }
 
     /// Everybody in the namespace, itself included.
-    pub fn io(&mut self) -> Broadcast<'_, 'a, 'c> {
-        let namespace = self.io.sockets.get(self.index).map_or(0, |state| state.namespace);
-        Broadcast { socket: self, namespace, rooms: Vec::new(), except: Vec::new(), skips_own: false }
+    pub fn io(&mut self) -> Everybody<'_, 'c> {
+        let namespace = self.io.sockets.get(self.index).map(|state| state.namespace);
+        Everybody::new(self.io, self.ctx, namespace)
     }
 
     /// Everybody else in the namespace.
-    pub fn broadcast(&mut self) -> Broadcast<'_, 'a, 'c> {
-        Broadcast { skips_own: true, ..self.io() }
+    pub fn broadcast(&mut self) -> Broadcast<'_, 'c> {
+        let index = self.index;
+        self.io().into_broadcast(Some(index))
     }
 
     /// Everybody else in a room.
-    pub fn to(&mut self, room: &str) -> Broadcast<'_, 'a, 'c> {
+    pub fn to(&mut self, room: &str) -> Broadcast<'_, 'c> {
         self.broadcast().to(room)
     }
 
@@ -158,14 +148,6 @@ impl<'a, 'c> Socket<'a, 'c> {
         memberships.map(|membership| &*membership.room).filter(|room| !room.is_empty())
     }
 
-    /// How many are in the namespace, on all workers.
-    #[must_use]
-    pub fn present(&self) -> u32 {
-        let namespace = self.io.sockets.get(self.index).map_or(0, |state| state.namespace);
-        let (name, _) = self.io.topic_name(namespace, "");
-        self.ctx.present(&name)
-    }
-
     /// What is kept with this socket, of a type of yours; its default at first.
     ///
     /// # Panics
@@ -180,7 +162,7 @@ impl<'a, 'c> Socket<'a, 'c> {
 
     /// Has `then` called after `time`, unless the socket is gone by then.
     pub fn after(&mut self, time: Duration, then: impl FnOnce(&mut Socket<'_, '_>) + 'static) {
-        self.io.after(self.index, nanos(time), Box::new(then));
+        self.io.later(self.index, nanos(time), Box::new(then));
     }
 
     /// Puts it out of the namespace: `server namespace disconnect`.
@@ -216,47 +198,5 @@ impl Ack {
         if let Some(frames) = client.and_then(|client| client.acknowledge(self.to, args.into())) {
             socket.io.send(socket.ctx, self.peer, &frames);
         }
-    }
-}
-
-impl Broadcast<'_, '_, '_> {
-    /// Only to those in this room, or in others that are named so.
-    #[must_use]
-    pub fn to(mut self, room: &str) -> Self {
-        self.rooms.push(room.into());
-        self
-    }
-
-    /// Not to those in this room.
-    #[must_use]
-    pub fn except(mut self, room: &str) -> Self {
-        self.except.push(room.into());
-        self
-    }
-
-    /// Sends them an event. One with a [reserved](crate::socketio::packet::RESERVED) name is not sent.
-    pub fn emit(self, name: &str, args: impl Into<Args>) {
-        let Ok(event) = Event::new(name, args.into()) else { return };
-        let Self { socket, namespace, rooms, except, skips_own } = self;
-        let Socket { io, ctx, index } = socket;
-        let is_one_room = rooms.len() <= 1 && except.is_empty();
-        let room = rooms.first().map_or("", |room| room);
-        let own = if skips_own { io.own(*index, room) } else { ConnId::NONE };
-        if is_one_room && io.namespaces[namespace].is_bridge && !room.is_empty() {
-            let (name, _) = io.topic_name(namespace, room);
-            return match bridge::message(&event) {
-                Ok(text) => ctx.publish_together(&name, &[(Kind::Text, text.as_bytes())], own),
-                Err(bytes) => ctx.publish_together(&name, &[(Kind::Binary, &bytes)], own),
-            };
-        }
-        let packet = Packet::new(Rc::clone(&io.namespaces[namespace].name), Body::Event(event));
-        let frames = packet.frames();
-        // A room that is called like a socket has only that in it.
-        if is_one_room && Sid::read(room).is_none() {
-            let (name, _) = io.topic_name(namespace, room);
-            return Io::publish(ctx, &name, &frames, own);
-        }
-        let skipped = skips_own.then_some(*index);
-        io.publish_selected(ctx, &Selection { namespace, rooms, except }, skipped, &frames);
     }
 }

@@ -356,3 +356,39 @@ fn the_numbers_are_those_of_what_happened() {
     assert_eq!(figure(&io, "socketio_faults_total"), Some(1));
     assert_eq!(io.message_max(0), Some(1_000_000));
 }
+
+#[test]
+fn the_server_has_a_clock_of_its_own_by_which_everybody_is_told() {
+    let mut io = choosing();
+    io.of("/side").on_connection(|_| {});
+    io.after(Duration::from_secs(3), |io| {
+        io.to("a").except("b").emit("once", 0);
+        io.of("/side").emit("aside", 0);
+        io.of("/nowhere").emit("never", 0);
+        assert_eq!((io.of("/nowhere").present(), io.of("/side").present()), (0, 0));
+    });
+    io.every(Duration::from_secs(2), |io| {
+        let present = io.present();
+        io.emit(&format!("present {present}"), present);
+    });
+    let mut hub = Hub::default();
+    let due = |io: &mut Io, hub: &mut Hub, seconds: u64| {
+        Service::due(io, &mut Ctx::new(ConnId::NONE, 0, NOW + seconds * SECOND, hub));
+        let mut all: Vec<_> = heard(hub).into_iter().map(|(who, name)| format!("{who}: {name}")).collect();
+        all.sort();
+        all
+    };
+    // Before anything is known of the time, it wants to be told.
+    assert!(Service::next_due(&io).is_some_and(|at| at <= NOW + 2 * SECOND));
+    assert_eq!(due(&mut io, &mut hub, 0), [""; 0], "times count from the server's beginning");
+    come(&mut io, &mut hub, 1, "a");
+    come(&mut io, &mut hub, 2, "a b");
+    heard(&mut hub);
+    assert_eq!(Service::next_due(&io), Some(NOW + 2 * SECOND));
+    assert_eq!(due(&mut io, &mut hub, 1), [""; 0]);
+    assert_eq!(due(&mut io, &mut hub, 2), ["1: present 2", "2: present 2"]);
+    assert_eq!(due(&mut io, &mut hub, 3), ["1: once"]);
+    assert_eq!(due(&mut io, &mut hub, 11), ["1: present 2", "2: present 2"], "once, after a stall");
+    assert_eq!(due(&mut io, &mut hub, 12), [""; 0]);
+    assert_eq!(due(&mut io, &mut hub, 13), ["1: present 2", "2: present 2"]);
+}

@@ -71,7 +71,7 @@ fn relay(socket: &mut Socket<'_, '_>) {
 /// The chat of the tutorials.
 fn chat(socket: &mut Socket<'_, '_>) {
     let name = socket.id().as_str()[..6].to_owned();
-    let present = socket.present();
+    let present = socket.io().present();
     socket.emit("welcome", json!({ "name": name, "present": present }));
     socket.broadcast().emit("user joined", json!({ "name": name, "present": present }));
     let speaker = name.clone();
@@ -85,7 +85,7 @@ fn chat(socket: &mut Socket<'_, '_>) {
         move |socket, _, _| socket.broadcast().emit("typing", name.as_str())
     });
     socket.on_disconnect(move |socket, _| {
-        let present = socket.present();
+        let present = socket.io().present();
         socket.broadcast().emit("user left", json!({ "name": name, "present": present }));
     });
 }
