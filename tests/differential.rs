@@ -1,7 +1,10 @@
-//! Our WebSocket against tungstenite's: both hear the same of any stream, and each reads what the other writes.
+//! Our WebSocket against tungstenite's, our compression against zlib's: both hear the same, and each reads the other.
 //!
 //! Two readings of RFC 6455 by different people make the same mistake less often than one. Where the two differ on
 //! purpose, [`Verdict::agrees`] says so, one line for each difference, and nothing else may differ.
+
+#[path = "differential/compression.rs"]
+mod compression;
 
 use std::io::{self, Read, Write};
 
@@ -11,8 +14,8 @@ use stentor::http::client::Response;
 use stentor::http::{HeadScan, Limits as HttpLimits, Request, Storage};
 use stentor::ws::handshake::{ClientHandshake, ClientRequest, Offer, encode_response};
 use stentor::ws::{
-    CloseCode, Cursor, Decoder, Event, Kind, Limits, Opcode, Role, Violation, close, encode, encode_header,
-    encode_masked, mask,
+    CloseCode, Cursor, Decoder, Event, Header, Kind, Limits, Opcode, Role, Violation, close, encode,
+    encode_header, encode_masked, mask,
 };
 use tungstenite::protocol::{CloseFrame, Role as TheirRole, WebSocket, WebSocketConfig};
 use tungstenite::{Error, Message};
