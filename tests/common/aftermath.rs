@@ -48,10 +48,74 @@ impl Footprint {
     }
 }
 
+/// A process of which is known what it held before anything went wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    pid: u32,
+    footprint: Footprint,
+}
+
+impl Before {
+    /// Takes the measure of process `pid`, which has no peer, once it has served and forgotten `first`: what is set up for the
+    /// first client of a kind is nothing that a wrong leaves behind.
+    pub(crate) fn of(pid: u32, first: impl FnOnce()) -> Before {
+        let alone = Footprint::of(pid).descriptors;
+        first();
+        wait_for("the first clients to be forgotten", || {
+            (Footprint::of(pid).descriptors == alone).then_some(())
+        });
+        Before { pid, footprint: Footprint::of(pid) }
+    }
+
+    /// Asserts that `good` is served in time, and that nothing of a wrong is left: the caller has dropped its connections, all of
+    /// them.
+    pub(crate) fn aftermath(&self, good: impl FnOnce()) {
+        let began = Instant::now();
+        good();
+        assert!(began.elapsed() < SERVED_WITHIN, "a good client was served after {:?}", began.elapsed());
+        self.wait_for_descriptors();
+        self.wait_for_idleness();
+        self.wait_for_memory();
+    }
+
+    /// Waits until as many descriptors are open as before.
+    fn wait_for_descriptors(&self) {
+        let (mut now, before) = (0, self.footprint.descriptors);
+        wait_until(&mut now, |now| {
+            *now = Footprint::of(self.pid).descriptors;
+            *now == before
+        })
+        .unwrap_or_else(|| panic!("{now} descriptors are open, {before} were before"));
+    }
+
+    /// Waits until the memory is that of before, but for [`MEMORY_SLACK`].
+    fn wait_for_memory(&self) {
+        let (mut now, before) = (0, self.footprint.memory);
+        wait_until(&mut now, |now| {
+            *now = Footprint::of(self.pid).memory;
+            *now <= before + MEMORY_SLACK
+        })
+        .unwrap_or_else(|| panic!("{now} bytes are resident, {before} were before"));
+    }
+
+    /// Waits until the processor rests: a loop that spins never does.
+    fn wait_for_idleness(&self) {
+        let mut burnt = 0;
+        wait_until(&mut burnt, |burnt| {
+            let before = cpu_ticks(self.pid);
+            std::thread::sleep(QUIET);
+            *burnt = cpu_ticks(self.pid) - before;
+            *burnt <= QUIET_TICKS
+        })
+        .unwrap_or_else(|| panic!("{burnt} ticks of 10 ms in {QUIET:?} of quiet: it spins"));
+    }
+}
+
 /// A server of which is known what it held before anything went wrong.
 pub(crate) struct Scene {
     server: Server,
-    before: Footprint,
+    before: Before,
+    good: fn(&Server),
 }
 
 impl Deref for Scene {
@@ -70,19 +134,22 @@ impl Scene {
 
     /// The same with a server that runs already and has no peer.
     pub(crate) fn of(server: Server) -> Scene {
-        let alone = Footprint::of(server.pid()).descriptors;
-        echo_once(&server);
-        assert_eq!(server.get("/metrics").status, 200);
-        wait_for("the first clients to be forgotten", || {
-            (Footprint::of(server.pid()).descriptors == alone).then_some(())
-        });
-        let before = Footprint::of(server.pid());
-        Scene { server, before }
+        let first = |server: &Server| {
+            echo_once(server);
+            assert_eq!(server.get("/metrics").status, 200);
+        };
+        Scene::with(server, first, echo_once)
+    }
+
+    /// The same where not everybody may come in: `first` is served before the measure is taken, `good` in the aftermath.
+    pub(crate) fn with(server: Server, first: impl FnOnce(&Server), good: fn(&Server)) -> Scene {
+        let before = Before::of(server.pid(), || first(&server));
+        Scene { server, before, good }
     }
 
     /// What the server held before.
     pub(crate) fn before(&self) -> Footprint {
-        self.before
+        self.before.footprint
     }
 
     /// The server itself, for what needs it mutable.
@@ -90,46 +157,31 @@ impl Scene {
         &mut self.server
     }
 
+    /// Takes the memory of now for that of before. For wrongs that take small blocks by the thousand: they lie in the heap, which goes
+    /// back to the system from its top only, so that as much as was in use at once may stay with the process. The same
+    /// wrong again must find its memory there, and have the process take no more.
+    pub(crate) fn allow_the_memory_of_now(&mut self) {
+        self.before.footprint.memory = Footprint::of(self.pid()).memory;
+    }
+
     /// Asserts that nothing of the wrong is left: the caller has dropped its connections, all of them.
     pub(crate) fn aftermath(&self) {
-        let began = Instant::now();
-        echo_once(&self.server);
-        assert!(began.elapsed() < SERVED_WITHIN, "a good client was served after {:?}", began.elapsed());
-        self.wait_for_descriptors();
-        self.wait_for_idleness();
-        self.wait_for_memory();
+        self.before.aftermath(|| (self.good)(&self.server));
     }
 
     /// Waits until as many descriptors are open as before.
     pub(crate) fn wait_for_descriptors(&self) {
-        let mut now = 0;
-        wait_until(&mut now, |now| {
-            *now = Footprint::of(self.pid()).descriptors;
-            *now == self.before.descriptors
-        })
-        .unwrap_or_else(|| panic!("{now} descriptors are open, {} were before", self.before.descriptors));
+        self.before.wait_for_descriptors();
     }
 
     /// Waits until the memory is that of before, but for [`MEMORY_SLACK`].
     pub(crate) fn wait_for_memory(&self) {
-        let mut now = 0;
-        wait_until(&mut now, |now| {
-            *now = Footprint::of(self.pid()).memory;
-            *now <= self.before.memory + MEMORY_SLACK
-        })
-        .unwrap_or_else(|| panic!("{now} bytes are resident, {} were before", self.before.memory));
+        self.before.wait_for_memory();
     }
 
     /// Waits until the processor rests: a loop that spins never does.
     pub(crate) fn wait_for_idleness(&self) {
-        let mut burnt = 0;
-        wait_until(&mut burnt, |burnt| {
-            let before = cpu_ticks(self.pid());
-            std::thread::sleep(QUIET);
-            *burnt = cpu_ticks(self.pid()) - before;
-            *burnt <= QUIET_TICKS
-        })
-        .unwrap_or_else(|| panic!("{burnt} ticks of 10 ms in {QUIET:?} of quiet: it spins"));
+        self.before.wait_for_idleness();
     }
 
     /// Does one wrong by HTTP and checks the whole answer: `status` exactly, one line of text that has `says` in it,
@@ -162,7 +214,11 @@ fn wait_until<T>(seen: &mut T, mut probe: impl FnMut(&mut T) -> bool) -> Option<
 
 /// A good client comes, is echoed, and leaves.
 fn echo_once(server: &Server) {
-    let mut good = server.open("/echo");
+    echoed(server.open("/echo"));
+}
+
+/// A good client that is in is echoed, and leaves.
+pub(crate) fn echoed<S: Read + Write>(mut good: Peer<S>) {
     good.send_text("a good client");
     assert_eq!(good.message().text(), "a good client");
     good.close();

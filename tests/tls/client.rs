@@ -2,6 +2,7 @@
 //!
 //! Invariant: each server has a certificate of its own, which its clients trust and nobody else does.
 
+use crate::common::aftermath::{SERVED_WITHIN, Scene, echoed};
 use crate::common::{PATIENCE, Peer, Response, Server, wait_for};
 use rustls::client::{Resumption, Tls12Resumption};
 use rustls::{ClientConfig, ClientConnection, Error, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 pub(crate) type TlsStream = StreamOwned<ClientConnection, Straw>;
 
@@ -41,7 +43,7 @@ impl Write for Straw {
 
 /// A server with a plain port and one for TLS.
 pub(crate) struct Secure {
-    pub(crate) server: Server,
+    pub(crate) server: Scene,
     /// Of the TLS port.
     pub(crate) address: SocketAddr,
     /// The certificate to trust.
@@ -77,7 +79,15 @@ impl Secure {
         let log = server.log();
         let (_, rest) = log.split_once("wss://").expect("the line says where TLS is");
         let address = rest.split([',', ' ']).next().and_then(|word| word.parse().ok()).expect("an address");
-        Self { server, address, written, is_made }
+        Self { server: Scene::of(server), address, written, is_made }
+    }
+
+    /// Asserts that nothing of a wrong is left: a good client is served over TLS, and another without.
+    pub(crate) fn aftermath(&self) {
+        let began = Instant::now();
+        echoed(Client::of(self).open("/echo"));
+        assert!(began.elapsed() < SERVED_WITHIN, "a good client was served after {:?}", began.elapsed());
+        self.server.aftermath();
     }
 
     /// A connection that has not begun to speak TLS.
