@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::aftermath::{Footprint, Scene};
+use common::aftermath::{Footprint, Scene, cpu_ticks};
 use common::{BINARY, CLOSE, Frame, PATIENCE, Peer, Server, TEXT, encode, wait_for, write_until_stuck};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -32,8 +32,8 @@ fn number(frame: &Frame) -> Option<u32> {
 }
 
 /// Publishes everything while one peer does not read and another reads all; hands out the one that did not.
-fn overflow(policy: &str) -> (Server, Peer) {
-    let server = Server::start(&["--overflow", policy, "--queue-max", "64ki", "--ping-interval", "0"]);
+fn overflow(policy: &str) -> (Scene, Peer) {
+    let server = Scene::start(&["--overflow", policy, "--queue-max", "64ki", "--ping-interval", "0"]);
     let slow = Peer::open(server.narrow(), "/broadcast/flood");
     let mut healthy = server.open("/broadcast/flood");
     let mut publisher = server.open("/broadcast/flood?self=0");
@@ -119,6 +119,8 @@ fn the_slowest_peers_are_listed_with_what_they_are_owed_and_since_when() {
     assert!(number("missed") > 0 && number("behind_ms") >= number("stalled_ms"), "{now}");
     drain(&server, &mut slow);
     wait_for("it to have caught up", || (stats()["slowest_peers"] == serde_json::json!([])).then_some(()));
+    drop(slow);
+    server.aftermath();
 }
 
 #[test]
@@ -135,6 +137,8 @@ fn overflow_drop_leaves_a_gap_and_goes_on() {
     server.publish("flood", "text/plain", b"and on");
     assert_eq!(slow.message().text(), "and on", "it is still a subscriber");
     assert_ledger_is_settled(&server);
+    drop(slow);
+    server.aftermath();
 }
 
 #[test]
@@ -149,6 +153,8 @@ fn overflow_newest_keeps_the_latest() {
     );
     assert_eq!(heard.last(), Some(&(COUNT - 1)), "the newest publication is the one that is kept");
     assert_ledger_is_settled(&server);
+    drop(slow);
+    server.aftermath();
 }
 
 #[test]
@@ -160,11 +166,12 @@ fn overflow_close_is_1013() {
     assert_eq!(close.close_code(), 1013);
     drop(slow);
     assert_ledger_is_settled(&server);
+    server.aftermath();
 }
 
 #[test]
 fn replies_that_are_not_read_stop_the_reading() {
-    let server = Server::start(&["--message-max", "64ki", "--ping-interval", "0"]);
+    let server = Scene::start(&["--message-max", "64ki", "--ping-interval", "0"]);
     let mut peer = server.open("/echo");
     // After this all buffers between us and us are full.
     let mut next = 0;
@@ -182,11 +189,12 @@ fn replies_that_are_not_read_stop_the_reading() {
     }
     rest.join().expect("the rest is written");
     peer.close();
+    server.aftermath();
 }
 
 #[test]
 fn a_flood_of_pings_is_answered_by_the_newest_pong_at_least() {
-    let server = Server::start(&["--ping-interval", "0"]);
+    let server = Scene::start(&["--ping-interval", "0"]);
     let mut peer = server.open("/echo");
     for number in 0..2000_u32 {
         peer.stream.write_all(&encode(true, common::PING, &number.to_be_bytes())).expect("the server reads");
@@ -202,11 +210,13 @@ fn a_flood_of_pings_is_answered_by_the_newest_pong_at_least() {
         );
         last = Some(number);
     }
+    peer.close();
+    server.aftermath();
 }
 
 #[test]
 fn without_descriptors_it_keeps_serving_and_recovers() {
-    let server = Server::start(&["--ping-interval", "0"]);
+    let server = Scene::start(&["--ping-interval", "0"]);
     let mut first = server.open("/echo");
     // It has reckoned with more than it gets: lowered behind its back, as when the whole system runs out.
     let lowered =
@@ -256,14 +266,8 @@ fn without_descriptors_it_keeps_serving_and_recovers() {
         line, "stentor_accepts_exhausted_total 0",
         "this test is about a system without a descriptor left"
     );
-}
-
-/// Processor time that a process has used, in ticks of 10 ms (`USER_HZ` is 100 on Linux).
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    // Behind the name in parentheses; utime and stime are fields 14 and 15 (proc(5)).
-    let fields = stat.rsplit(") ").next().expect("rsplit yields at least one");
-    fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    drop((first, late));
+    server.aftermath();
 }
 
 /// glibc alone knows this setting; others give large blocks back by themselves.
