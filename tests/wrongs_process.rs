@@ -7,8 +7,10 @@
 
 mod common;
 
-use common::aftermath::Scene;
-use common::{BINARY, CLOSE, GOOD, PATIENCE, Peer, Server, TEXT, encode, run_to_end, upgrade_with, wait_for};
+use common::aftermath::{Before, Scene};
+use common::{
+    BINARY, CLOSE, GOOD, PATIENCE, Peer, Response, Server, TEXT, encode, run_to_end, upgrade_with, wait_for,
+};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -80,6 +82,7 @@ fn stalled(server: &Server) -> Peer {
 struct Mute {
     child: Child,
     path: PathBuf,
+    before: Option<Before>,
 }
 
 impl Mute {
@@ -89,9 +92,26 @@ impl Mute {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
         command.args(["--listen", &format!("unix:{}", path.display()), "--log", "trace"]);
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
-        let mute = Mute { child, path };
+        Mute::of(child, path)
+    }
+
+    /// A process that listens there, or will.
+    fn of(child: Child, path: PathBuf) -> Mute {
+        let mut mute = Mute { child, path, before: None };
         wait_for("the path to be served", || UnixStream::connect(&mute.path).ok());
+        mute.echoes();
+        mute.before = Some(wait_for("those to be forgotten", || {
+            let mut stream = mute.connect();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").expect("the server reads");
+            let page = Response::read(&mut stream, false);
+            let is_alone = page.text().contains("stentor_connections 1\n");
+            is_alone.then(|| Before::seen_by_one(mute.child.id()))
+        }));
         mute
+    }
+
+    fn aftermath(&self) {
+        self.before.expect("it was looked at when it started").aftermath(|| self.echoes());
     }
 
     fn connect(&self) -> UnixStream {
@@ -175,6 +195,7 @@ fn a_log_that_nobody_reads_does_not_stop_the_loop_and_what_is_lost_is_counted() 
     assert!(rounds > 1, "a pipe holds 64 KiB, the queue a MiB");
     server.is_wronged();
     server.echoes();
+    server.aftermath();
     // Told twice: the failure is said where nobody listens, and holds nothing up.
     let _peer = server.connect();
     let kill = format!("kill -TERM {0}; kill -TERM {0}", server.child.id());
@@ -203,6 +224,7 @@ fn a_closed_stderr_a_full_disk_and_a_closed_stdout_are_harmless() {
         wait_for("the lines that could not be written to be counted", || {
             (server.lines_dropped() > 100).then_some(())
         });
+        server.aftermath();
         assert_eq!(server.ends().code(), Some(0), "{what}");
     }
 }
@@ -217,10 +239,10 @@ fn without_stdin_stdout_and_stderr_at_all_it_serves() {
         path.display()
     );
     let child = Command::new("sh").args(["-c", &script]).spawn().expect("sh runs");
-    let mut server = Mute { child, path };
-    wait_for("the path to be served", || UnixStream::connect(&server.path).ok());
+    let mut server = Mute::of(child, path);
     server.is_wronged();
     server.echoes();
+    server.aftermath();
     assert_eq!(server.ends().code(), Some(0));
 }
 

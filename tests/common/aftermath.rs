@@ -67,6 +67,12 @@ impl Before {
         Before { pid, footprint: Footprint::of(pid) }
     }
 
+    /// The measure of process `pid` that has one peer now, who asks.
+    pub(crate) fn seen_by_one(pid: u32) -> Before {
+        let Footprint { memory, descriptors } = Footprint::of(pid);
+        Before { pid, footprint: Footprint { memory, descriptors: descriptors - 1 } }
+    }
+
     /// Asserts that `good` is served in time, and that nothing of a wrong is left: the caller has dropped its connections, all of
     /// them.
     pub(crate) fn aftermath(&self, good: impl FnOnce()) {
