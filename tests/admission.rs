@@ -11,6 +11,7 @@ mod limits;
 #[path = "admission/proxies.rs"]
 mod proxies;
 
+use common::aftermath::{Scene, echoed};
 use common::{GOOD, Peer, Response, Server, TEXT, encode, run_to_end, upgrade_with, wait_for};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
@@ -54,6 +55,40 @@ fn connect_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A good client that comes again when it is told to, or finds no place: `before` goes before its request.
+fn comes_again_with(server: &Server, before: &[u8]) {
+    echoed(wait_for("a place or its turn", || {
+        let mut stream = server.connect();
+        stream.write_all(&[before, &upgrade("/echo", &[])].concat()).ok()?;
+        let mut status = [0; 12];
+        let is_in = stream.peek(&mut status).is_ok() && &status == b"HTTP/1.1 101";
+        is_in.then(|| {
+            Response::read(&mut stream, false);
+            Peer { stream }
+        })
+    }));
+}
+
+fn comes_again(server: &Server) {
+    comes_again_with(server, b"");
+}
+
+/// The same, and a listed proxy speaks for it.
+fn comes_by_proxy(server: &Server) {
+    comes_again_with(server, &proxied([192, 0, 2, 200], b""));
+}
+
+/// A good client with the token.
+fn comes_with_the_token(server: &Server) {
+    let authorization = format!("Authorization: Bearer {SECRET}");
+    echoed(Peer::open_with(server.connect(), &upgrade("/echo", &[&authorization])).0);
+}
+
+/// Asks whether it is there: no handshake is used up by that.
+fn is_healthy(server: &Server) {
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
 fn echoes(peer: &mut Peer) {
     peer.send_text("still there?");
     assert_eq!(peer.message().text(), "still there?");
@@ -83,7 +118,7 @@ fn proxied(ip: [u8; 4], more: &[u8]) -> Vec<u8> {
 
 #[test]
 fn by_default_only_our_own_pages_may_connect_and_publish() {
-    let server = Server::start(&[]);
+    let server = Scene::start(&[]);
     for origin in ["http://test", "https://test", "http://TEST:80", "https://test:443"] {
         assert_eq!(status(&server, "/echo", &[&format!("Origin: {origin}")]), 101, "{origin}");
     }
@@ -126,6 +161,8 @@ fn by_default_only_our_own_pages_may_connect_and_publish() {
         assert_eq!(response.status, 200);
         assert_eq!(response.header("access-control-allow-origin"), None);
     }
+    drop(listener);
+    server.aftermath();
 }
 
 #[test]
@@ -156,6 +193,7 @@ const SECRET: &str = "correct-horse-battery-staple";
 #[test]
 fn a_token_opens_the_door_in_each_of_its_forms() {
     let server = Server::start(&["--token", "another-token-of-ours", "--token", SECRET, "--log", "trace"]);
+    let server = Scene::with(server, comes_with_the_token, comes_with_the_token);
     let bearer = format!("Authorization: Bearer {SECRET}");
     assert_eq!(status(&server, "/echo", &[&bearer]), 101);
     assert_eq!(status(&server, "/echo", &["authorization: bearer another-token-of-ours"]), 101);
@@ -208,6 +246,7 @@ fn a_token_opens_the_door_in_each_of_its_forms() {
     let head =
         b"POST /publish/news HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
     assert_eq!(server.ask(head).status, 401);
+    server.aftermath();
 
     // The log is as talkative as it can be, up to its last words.
     server.signal("TERM");
@@ -234,13 +273,15 @@ fn a_token_shows_itself_nowhere() {
     // From the environment, on the open network: it holds, and there is a warning.
     let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
     command.env("STENTOR_TOKEN", SECRET).args(["--listen", "0.0.0.0:0"]);
-    let server = Server::run(command);
+    let server = Scene::with(Server::run(command), comes_with_the_token, comes_with_the_token);
     let reach = SocketAddr::from(([127, 0, 0, 1], server.address().port()));
     let mut stream = TcpStream::connect(reach).expect("the server accepts");
     stream.write_all(&upgrade("/echo", &[])).expect("the server reads");
     assert_eq!(Response::read(&mut stream, false).status, 401);
     wait_for("the warning", || server.log().contains("in the clear to 0.0.0.0:0").then_some(()));
     assert!(!server.log().contains(SECRET));
+    drop(stream);
+    server.aftermath();
 }
 
 #[test]
@@ -360,8 +401,11 @@ fn nothing_that_a_peer_sends_comes_back_in_a_head() {
         "X-Forwarded-For",
     ];
     let targets = ["/echo", "/chat/hall", "/broadcast/news", "/tick/5", "/", "/stats", "/nowhere"];
-    let servers =
-        [Server::start(&["--subprotocol", "one"]), Server::start(&["--token", SECRET, "--origin", "any"])];
+    let closed = Server::start(&["--token", SECRET, "--origin", "any"]);
+    let servers = [
+        Scene::start(&["--subprotocol", "one"]),
+        Scene::with(closed, comes_with_the_token, comes_with_the_token),
+    ];
     let check = |server: &Server, request: Vec<u8>| {
         let head = head_of_answer(server, &request);
         let shown = String::from_utf8_lossy(&request[..request.len().min(400)]);
@@ -416,5 +460,7 @@ fn nothing_that_a_peer_sends_comes_back_in_a_head() {
         let authorization = format!("Authorization: Bearer {SECRET}");
         let (mut peer, _) = Peer::open_with(server.connect(), &upgrade("/echo", &[&authorization]));
         echoes(&mut peer);
+        drop(peer);
+        server.aftermath();
     }
 }

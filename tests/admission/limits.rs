@@ -9,6 +9,7 @@ fn one_address_has_so_many_connections_and_no_more() {
     let path = path_of_our_own("per-ip.sock");
     let unix = format!("unix:{}", path.display());
     let server = Server::start(&["--listen", &unix, "--connections-per-ip", "2"]);
+    let server = Scene::with(server, comes_again, comes_again);
     let (mut one, two) = (server.open("/echo"), server.open("/echo"));
     let response = server.ask(&upgrade("/echo", &[]));
     assert_eq!((response.status, response.header("retry-after")), (503, Some("10")));
@@ -32,11 +33,14 @@ fn one_address_has_so_many_connections_and_no_more() {
         (response.status == 101).then_some(Peer { stream })
     });
     echoes(&mut three);
+    drop((one, other, three, local));
+    server.aftermath();
 }
 
 #[test]
 fn a_crowd_from_one_address_takes_nobody_else_s_place() {
     let server = Server::start(&["--connections-per-ip", "2", "--connections-max", "40"]);
+    let server = Scene::with(server, comes_again, comes_again);
     let mut friend = Peer::open(connect_from([127, 0, 0, 3], server.address()), "/echo");
     // They say nothing, to stay as long as they can.
     let crowd: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
@@ -57,6 +61,8 @@ fn a_crowd_from_one_address_takes_nobody_else_s_place() {
         stream.read_exact(&mut status).ok()?;
         (&status == b"HTTP/1.1 101").then_some(())
     });
+    drop(friend);
+    server.aftermath();
 }
 
 /// Behind a proxy an address is known as soon as the proxy has told it, whether or not the client says anything.
@@ -66,6 +72,7 @@ fn who_keeps_silent_behind_a_proxy_is_counted_all_the_same() {
     // They would go by themselves in a minute; nobody waits so long.
     let more = ["--connections-max", "40", "--handshake-timeout", "60s"];
     let server = Server::start(&[&flags[..], &more].concat());
+    let server = Scene::with(server, comes_by_proxy, comes_by_proxy);
     let silent: Vec<TcpStream> = (0..60)
         .map(|_| {
             let mut stream = server.connect();
@@ -82,11 +89,12 @@ fn who_keeps_silent_behind_a_proxy_is_counted_all_the_same() {
         (&status == b"HTTP/1.1 101").then_some(())
     });
     drop(silent);
+    server.aftermath();
 }
 
 #[test]
 fn handshakes_have_a_pace() {
-    let server = Server::start(&["--handshakes-per-second", "5"]);
+    let server = Scene::with(Server::start(&["--handshakes-per-second", "5"]), is_healthy, comes_again);
     let began = Instant::now();
     let mut refused = None;
     let mut inside = Vec::new();
@@ -109,22 +117,27 @@ fn handshakes_have_a_pace() {
     assert_eq!((0..20).map(|_| server.get("/healthz").status).collect::<Vec<_>>(), [200; 20]);
     inside.iter_mut().for_each(echoes);
     wait_for("the next one", || (status(&server, "/echo", &[]) == 101).then_some(()));
+    drop(inside);
+    server.aftermath();
 }
 
 #[test]
 fn who_is_refused_for_another_reason_uses_up_no_handshake() {
-    let server = Server::start(&["--handshakes-per-second", "1"]);
+    let server = Scene::with(Server::start(&["--handshakes-per-second", "1"]), is_healthy, comes_again);
     for _ in 0..20 {
         assert_eq!(status(&server, "/echo", &["Origin: http://evil"]), 403);
         assert_eq!(status(&server, "/nowhere", &[]), 404);
     }
     assert_eq!(status(&server, "/echo", &[]), 101);
+    server.aftermath();
 }
 
 #[test]
 fn all_places_taken_says_when_to_come_again() {
-    let server = Server::start(&["--connections-max", "1"]);
-    let _one = server.open("/echo");
+    let server = Scene::with(Server::start(&["--connections-max", "1"]), comes_again, comes_again);
+    let one = server.open("/echo");
     let response = server.ask(&upgrade("/echo", &[]));
     assert_eq!((response.status, response.header("retry-after")), (503, Some("10")));
+    drop(one);
+    server.aftermath();
 }

@@ -8,6 +8,7 @@ use super::*;
 fn a_listed_proxy_says_for_whom_it_speaks() {
     let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1", "--connections-per-ip", "1"];
     let server = Server::start(&[&flags[..], &["--log", "debug"]].concat());
+    let server = Scene::with(server, comes_by_proxy, comes_by_proxy);
     let (client, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
     let open = |header: &[u8]| {
         let mut stream = server.connect();
@@ -47,12 +48,14 @@ fn a_listed_proxy_says_for_whom_it_speaks() {
     // When the client leaves, its place is free.
     one.close();
     wait_for("the place of the client", || (open(&proxied(client, b"")).0 == 101).then_some(()));
+    drop((two, three, stream));
+    server.aftermath();
 }
 
 #[test]
 fn a_listed_proxy_that_says_nothing_or_nonsense_is_let_go() {
     let flags = ["--proxy-protocol", "--proxy-from", "127.0.0.1/32", "--handshake-timeout", "1s"];
-    let server = Server::start(&flags);
+    let server = Scene::with(Server::start(&flags), comes_by_proxy, comes_by_proxy);
     let good = proxied([192, 0, 2, 1], b"");
     let with = |at: usize, byte: u8| {
         let mut bytes = good.clone();
@@ -88,11 +91,13 @@ fn a_listed_proxy_that_says_nothing_or_nonsense_is_let_go() {
         let line = format!("stentor_refusals_total{{kind=\"proxy\",reason=\"{reason}\"}} {count}\n");
         assert!(page.text().contains(&line), "{line}{}", page.text());
     }
+    drop(stream);
+    server.aftermath();
 }
 
 #[test]
 fn who_is_no_listed_proxy_is_not_believed() {
-    let server = Server::start(&["--proxy-protocol", "--proxy-from", "127.0.0.9,::1,unix"]);
+    let server = Scene::start(&["--proxy-protocol", "--proxy-from", "127.0.0.9,::1,unix"]);
     let mut liar = server.connect();
     liar.write_all(&[proxied([192, 0, 2, 1], b""), upgrade("/echo", &[])].concat()).expect("it reads");
     assert_eq!(Response::read(&mut liar, false).status, 400);
@@ -100,6 +105,8 @@ fn who_is_no_listed_proxy_is_not_believed() {
     let mut proxy = connect_from([127, 0, 0, 9], server.address());
     proxy.write_all(&proxied([192, 0, 2, 1], b"")).expect("it reads");
     echoes(&mut Peer::open(proxy, "/echo"));
+    drop(liar);
+    server.aftermath();
 
     for (flags, named) in [
         (&["--proxy-protocol"][..], "--proxy-from"),
