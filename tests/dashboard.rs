@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::aftermath::Scene;
 use common::{GOOD, Peer, Response, Server, upgrade_with, wait_for};
 use serde_json::Value;
 use std::io::Write;
@@ -62,7 +63,7 @@ fn the_dashboard_shows_what_stats_says_and_is_not_part_of_it() {
 
 #[test]
 fn the_dashboard_is_only_looked_at_and_has_places_for_so_many() {
-    let server = Server::start(&[]);
+    let server = Scene::start(&[]);
     let mut speaker = server.open("/dashboard");
     speaker.send_text("?");
     assert_eq!(speaker.closed(), 1008);
@@ -74,6 +75,8 @@ fn the_dashboard_is_only_looked_at_and_has_places_for_so_many() {
     assert!(refusal.text().starts_with("64 look at the dashboard already"), "{}", refusal.text());
     drop(watchers);
     wait_for("a place", || (ask().status == 101).then_some(()));
+    drop(speaker);
+    server.aftermath();
 }
 
 #[test]

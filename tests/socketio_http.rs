@@ -178,7 +178,7 @@ fn a_get_waits_until_there_is_something_and_its_connection_goes_on() {
 
 #[test]
 fn what_pipelines_behind_a_waiting_get_is_answered_after_it_in_order() {
-    let server = Server::start(&[]);
+    let server = Scene::start(&[]);
     let query = open(&server);
     let mut stream = server.connect();
     let all = [get(&query), b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(), post(&query, "41")];
@@ -188,6 +188,7 @@ fn what_pipelines_behind_a_waiting_get_is_answered_after_it_in_order() {
     assert!(read(&mut stream).text().starts_with("40{"));
     assert_eq!(read(&mut stream).text(), "ok\n");
     assert_eq!(read(&mut stream).text(), "ok");
+    drop(stream);
 
     // Behind one that waits, a mouthful is kept; who sends on and on is let go, and with him the session.
     let (query, mut stream) = open_and_wait(&server);
@@ -196,6 +197,8 @@ fn what_pipelines_behind_a_waiting_get_is_answered_after_it_in_order() {
     assert!(cut || matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "16 MiB behind a request that waits");
     wait_for("it to be counted", || (gauge(&server, "pipelines_cut_total") == 1).then_some(()));
     is_over(&server, &query);
+    drop(stream);
+    server.aftermath();
 }
 
 #[test]
@@ -279,6 +282,8 @@ fn a_post_over_the_payload_is_413_before_its_body_is_read_and_the_session_goes_o
     assert!(peer.message().text().starts_with("430[{\"ok\":false"));
     peer.send_text(&format!("{longest} "));
     assert_eq!(peer.closed(), 1009);
+    drop(peer);
+    scene.aftermath();
 }
 
 #[test]
@@ -309,7 +314,7 @@ fn a_post_that_goes_away_in_its_midst_ends_the_session_at_once() {
 
 #[test]
 fn a_web_socket_for_a_session_that_has_upgraded_is_closed_and_the_first_goes_on() {
-    let server = Server::start(&[]);
+    let server = Scene::start(&[]);
     let query = open(&server);
     let target = format!("/socket.io/?{}", query.replace("polling", "websocket"));
     let mut first = server.open(&target);
@@ -325,6 +330,8 @@ fn a_web_socket_for_a_session_that_has_upgraded_is_closed_and_the_first_goes_on(
     assert_eq!(gauge(&server, "socketio_upgraded_total"), 1);
     first.close();
     wait_for_sessions(&server, 0);
+    drop(second);
+    server.aftermath();
 }
 
 #[test]
@@ -343,12 +350,13 @@ fn an_upgrade_that_goes_away_leaves_the_session_as_it_was() {
 fn only_pages_of_ours_may_ask_and_others_if_they_are_listed() {
     let foreign = ["Origin: https://a.example"];
     let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: POST"];
-    let closed = Server::start(&[]);
+    let closed = Scene::start(&[]);
     assert_eq!(closed.ask(&request("GET", OPEN, &foreign, b"")).status, 403);
     assert_eq!(closed.ask(&request("OPTIONS", OPEN, &preflight, b"")).status, 403);
     let own = closed.ask(&request("GET", OPEN, &["Origin: http://test"], b""));
     assert_eq!((own.status, own.header("access-control-allow-origin")), (200, None));
     wait_for_sessions(&closed, 1);
+    closed.aftermath();
 
     let listed = Server::start(&["--origin", "https://a.example"]);
     let answer = listed.ask(&request("OPTIONS", OPEN, &preflight, b""));
