@@ -13,6 +13,7 @@ use common::aftermath::{Footprint, Scene, ends};
 use common::{BINARY, CLOSE, Frame, PATIENCE, PING, PONG, Peer, TEXT, encode, wait_for};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the table promises for the end of TCP behind our close frame, and what a busy machine may add.

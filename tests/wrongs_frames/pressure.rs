@@ -3,6 +3,8 @@
 //! Invariant: memory follows what was received, and nobody waits for somebody else's flood.
 
 use super::*;
+use common::Response;
+use stentor::server::limits::PEER_BYTES_MAX;
 
 /// Peers that announce much and send little: enough of them that each KiB for one is 3 MiB for all.
 const CROWD: usize = 3000;
@@ -168,5 +170,91 @@ fn of_many_pings_only_the_newest_pong_is_owed_to_a_peer_that_does_not_read() {
     }
     assert!(heard < count, "what the system did not take was left out, but for the newest");
     peer.close();
+    scene.aftermath();
+}
+
+/// What the server says of itself, over a connection that goes on: how many bytes it had received when it answered.
+fn bytes_in(asker: &mut TcpStream) -> u64 {
+    let stats: serde_json::Value = serde_json::from_slice(&Response::read(asker, false).body).expect("JSON");
+    stats["bytes_in_total"].as_u64().expect("a number")
+}
+
+/// Has these floods and two questions wait for the server together; returns how many bytes it had taken of the floods when it had
+/// answered the questions. The floods go on meanwhile, and are read to their ends in the end.
+fn taken_before_the_answers(scene: &Scene, floods: &[&[u8]]) -> u64 {
+    const ASK: &[u8] = b"GET /stats HTTP/1.1\r\nHost: test\r\n\r\n";
+    let last = encode(true, PING, b"the last");
+    let mut asker = scene.connect();
+    let mut other = scene.open("/echo");
+    let mut peers: Vec<Peer> = floods.iter().map(|_| scene.open("/echo")).collect();
+    asker.write_all(ASK).expect("the server reads");
+    let before = bytes_in(&mut asker);
+    scene.signal("STOP");
+    wait_for("the server to stand still", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", scene.pid())).expect("it is there");
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')).then_some(())
+    });
+    // As much of each as the system takes, and the rest when the server takes it.
+    let rests: Vec<JoinHandle<()>> = peers
+        .iter_mut()
+        .zip(floods)
+        .map(|(peer, flood)| {
+            let flood = [flood, &last[..]].concat();
+            peer.stream.set_nonblocking(true).expect("it can be");
+            let mut sent = 0;
+            while let Ok(count @ 1..) = peer.stream.write(&flood[sent..]) {
+                sent += count;
+            }
+            peer.stream.set_nonblocking(false).expect("it can be");
+            assert!(sent > 3 * PEER_BYTES_MAX, "more lies before the server than it may take: {sent}");
+            let mut writer = peer.stream.try_clone().expect("a second handle");
+            std::thread::spawn(move || writer.write_all(&flood[sent..]).expect("the server takes it all in"))
+        })
+        .collect();
+    other.send_text("meanwhile");
+    asker.write_all(ASK).expect("the system takes it");
+    scene.signal("CONT");
+    // Whichever of the two was answered first: the numbers are of the moment when this one was.
+    let after = bytes_in(&mut asker);
+    assert_eq!(other.message().text(), "meanwhile");
+    for (peer, rest) in peers.iter_mut().zip(rests) {
+        while peer.read() != (Frame { opcode: PONG, payload: b"the last".to_vec() }) {}
+        rest.join().expect("no panic");
+    }
+    after - before - ASK.len() as u64
+}
+
+/// A share of time that no clock is needed for: of 100 000 frames that wait already when somebody else asks, 10 922 are handled
+/// before the answer, one turn's worth; of each flood, if there are many.
+#[test]
+fn between_a_question_and_its_answer_one_mouthful_of_each_flood_is_handled_at_most() {
+    let scene = Scene::start(&["--ping-interval", "0", "--fragments-max", "1000000", "--message-max", "1mi"]);
+    let repeated = |frame: Vec<u8>| frame.repeat(100_000);
+    let floods = [
+        ("pings", repeated(encode(true, PING, b""))),
+        ("pings with a payload", repeated(encode(true, PING, &[b'x'; 125]))),
+        ("pongs", repeated(encode(true, PONG, b""))),
+        ("empty messages", repeated(encode(true, TEXT, b""))),
+        ("messages of 1 byte", repeated(encode(true, TEXT, b"x"))),
+        (
+            "fragments of 1 byte",
+            [encode(false, BINARY, b"x"), repeated(encode(false, 0, b"x")), encode(true, 0, b"")].concat(),
+        ),
+        (
+            "empty fragments",
+            [encode(false, BINARY, b""), repeated(encode(false, 0, b"")), encode(true, 0, b"")].concat(),
+        ),
+    ];
+    // One turn serves everybody who is ready once. The other's question of some bytes may be among what was taken.
+    let share = |flooders: usize| (flooders * PEER_BYTES_MAX + 64) as u64;
+    for (what, flood) in &floods {
+        let taken = taken_before_the_answers(&scene, &[flood]);
+        eprintln!("{what}: {taken} bytes of {} before the answers", flood.len());
+        assert!(taken <= share(1), "{what}: {taken} bytes");
+    }
+    let all: Vec<&[u8]> = floods.iter().map(|(_, flood)| &flood[..]).collect();
+    let taken = taken_before_the_answers(&scene, &all);
+    eprintln!("all at once: {taken} bytes before the answers");
+    assert!(taken <= share(all.len()), "{taken} bytes of all");
     scene.aftermath();
 }
