@@ -4,6 +4,7 @@
 //! where its bytes wait. None of them performs a system call.
 
 pub mod buffer;
+pub mod counting;
 pub mod id;
 pub mod marker;
 pub mod mutation;

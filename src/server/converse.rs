@@ -11,6 +11,7 @@ use super::limits::{
 };
 use super::repeat::Line;
 use super::worker::Worker;
+use crate::base::counting::COUNTING;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::Tick;
@@ -117,7 +118,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 }
                 Err(violation) => return Halt::Broken(violation),
             };
-            metrics.messages_in += 1;
+            metrics.messages_in += u64::from(COUNTING);
             connection.facts.has_deadline = false;
             let waiting = hub.topics.waiting_bytes();
             let mut line = Line {

@@ -19,6 +19,7 @@ use super::metrics::Metrics;
 use super::overflow::{Verdict, judge};
 use super::stint::Stint;
 use super::worker::Worker;
+use crate::base::counting::COUNTING;
 use crate::base::id::ConnId;
 use crate::base::mutation::{Mutation, is_made};
 use crate::base::tick::{Nanos, Tick};
@@ -200,7 +201,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             }
         };
         // Measured where it matters: when this slice has been written, not when the turn began.
-        let written_ns = if slice.served > 0 { self.net.now() } else { self.now };
+        let written_ns = if COUNTING && slice.served > 0 { self.net.now() } else { self.now };
         let (served, deliveries) = (std::mem::take(&mut slice.served), std::mem::take(&mut slice.deliveries));
         self.hub.ledger.paid(delivery.entry(), served, deliveries, written_ns);
         if is_done {
@@ -324,11 +325,11 @@ impl Metrics {
             return 0;
         }
         loop {
-            self.writes += 1;
+            self.wrote();
             match net.send(&mut connection.socket, bytes) {
                 Ok(n) => {
                     connection.facts.blocked = n < bytes.len();
-                    self.bytes_out += n as u64;
+                    self.sent(n);
                     return n;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -261,7 +261,7 @@ impl<N: Net, S: Service> Worker<N, S> {
     /// From here on `id` speaks WebSocket, as it was agreed.
     fn begin_websocket(&mut self, id: ConnId, tag: u8, agreement: Option<Agreement>) {
         self.metrics.upgraded += 1;
-        let random = self.net.entropy();
+        let place = self.places.of(id.index);
         let Some(connection) = self.roster.get(id) else { return };
         connection.session = Session::Ws(match agreement {
             None => Decoder::new(Role::Server),
@@ -275,7 +275,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         connection.facts.opened = true;
         connection.facts.has_deadline = false;
         if self.config.ping_interval > 0 {
-            let at = ping_due(connection.last_heard, self.config.ping_interval, random);
+            let at = ping_due(connection.last_heard, self.config.ping_interval, place);
             self.arm(id, at);
         }
     }

@@ -40,7 +40,7 @@ impl<N: Net, S: Service> Worker<N, S> {
 
     fn look_at(&mut self, id: ConnId) {
         let now = Tick::of(self.now);
-        let jitter = self.net.entropy();
+        let place = self.places.of(id.index);
         let Some(connection) = self.roster.get(id) else { return };
         if connection.facts.readable || connection.facts.undecoded {
             // What it sent waits in our own buffers: whatever it is, the peer is alive.
@@ -57,7 +57,7 @@ impl<N: Net, S: Service> Worker<N, S> {
                 connection.deadline = later;
             }
         }
-        match next(&connection.vitals(), now, self.awake_since, jitter, &self.config) {
+        match next(&connection.vitals(), now, self.awake_since, place, &self.config) {
             Verdict::Rest => {}
             Verdict::Wait(_) if is_made(Mutation::TimerNotRearmed) => {}
             Verdict::Wait(at) => self.arm(id, at),

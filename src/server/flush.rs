@@ -92,7 +92,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let filled = connection.queue.slices(&mut slices);
         let slices = &slices[..filled];
-        metrics.writes += 1;
+        metrics.wrote();
         // `writev` costs more than `send` for a single buffer.
         let sent = match slices {
             [one] => net.send(&mut connection.socket, one),
@@ -112,7 +112,7 @@ impl<N: Net, S: Service> Worker<N, S> {
         if n > 0 {
             connection.progress = Tick::of(*now);
             connection.moved = connection.progress;
-            metrics.bytes_out += n as u64;
+            metrics.sent(n);
             connection.queue.advance(n, |debt| hub.paid(debt, *now));
             let may_interpose = connection.queue.is_between_frames()
                 && (connection.stage == Stage::Open || is_made(Mutation::PongBehindClose));

@@ -20,8 +20,36 @@ use crate::service::Departure;
 const SLOT_TICKS: u32 = 5;
 /// What is heard within this time after a ping is its pong, and nothing else has been heard since.
 const PONG_SOON: Nanos = SECOND;
+/// So many who stand side by side have the same place in the round.
+const NEIGHBOURS: u32 = 32;
+/// 2⁶⁴ over the golden ratio: its multiples leave no gap and no heap on a circle (Knuth, "The Art of Computer Programming" 6.4).
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Intervals shorter than this, which nobody has but tests, are kept to the tick.
 const SLOTTED_MIN: Nanos = 4 * SECOND;
+
+/// Where in the round of pings a connection stands.
+///
+/// Who came one after the other also lies side by side, in our memory and in the kernel's, which is out of the caches by the time a
+/// round comes back to it; so neighbours are pinged together, and the groups are spread.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    first: u64,
+}
+
+impl Places {
+    /// The first group stands here.
+    #[must_use]
+    pub const fn new(first: u64) -> Self {
+        Self { first }
+    }
+
+    /// The place of the connection in this slot of the roster, as a fraction of 2⁶⁴.
+    #[inline]
+    #[must_use]
+    pub const fn of(self, index: u32) -> u64 {
+        ((index / NEIGHBOURS) as u64).wrapping_mul(GOLDEN).wrapping_add(self.first)
+    }
+}
 
 /// What the wheel needs to know of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -53,9 +81,9 @@ pub enum Verdict {
     Depart(Departure),
 }
 
-/// Judges a connection at `now`. `jitter` is a random number; `awake_since` is when our last own stall ended.
+/// Judges a connection at `now`. `place` is its [place](Places::of); `awake_since` is when our last own stall ended.
 #[must_use]
-pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: &Config) -> Verdict {
+pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, place: u64, config: &Config) -> Verdict {
     let mut wait: Option<Tick> = None;
     let mut sooner = |at: Tick| wait = Some(wait.map_or(at, |before| before.min(at)));
 
@@ -88,11 +116,11 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
             let (due, quiet_until) = match vitals.pinged {
                 // All it has said for an interval is a pong: its pings are spread already, and stay in step.
                 Some(pinged) if vitals.last_heard.is_before(pinged.after(PONG_SOON)) => {
-                    let due = ping_due(vitals.last_heard, config.ping_interval, 0);
+                    let due = slotted(vitals.last_heard.after(config.ping_interval), config.ping_interval);
                     (due, due)
                 }
                 Some(_) | None => (
-                    ping_due(vitals.last_heard, config.ping_interval, jitter),
+                    ping_due(vitals.last_heard, config.ping_interval, place),
                     vitals.last_heard.after(config.ping_interval / 4 * 3),
                 ),
             };
@@ -114,8 +142,8 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, jitter: u64, config: 
 /// ping and reading its pong cost a third of what waking up for each of them does. A twentieth, because a million peers then
 /// are two thousand at once.
 #[must_use]
-pub const fn ping_due(last_heard: Tick, interval: Nanos, random: u64) -> Tick {
-    slotted(last_heard.after(jittered(interval, random)), interval)
+pub const fn ping_due(last_heard: Tick, interval: Nanos, place: u64) -> Tick {
+    slotted(last_heard.after(spread(interval, place)), interval)
 }
 
 /// The beginning of the twentieth of a second in which `at` is.
@@ -124,10 +152,8 @@ const fn slotted(at: Tick, interval: Nanos) -> Tick {
 }
 
 /// Between three quarters of `interval` and all of it: peers that came together are soon spread out.
-#[must_use]
-pub const fn jittered(interval: Nanos, random: u64) -> Nanos {
-    let quarter = interval / 4;
-    interval - if quarter == 0 { 0 } else { random % quarter }
+const fn spread(interval: Nanos, place: u64) -> Nanos {
+    interval - ((interval / 4) as u128 * place as u128 >> 64) as Nanos
 }
 
 const fn latest(a: Tick, b: Tick) -> Tick {
@@ -256,10 +282,10 @@ mod tests {
     /// its share.
     #[test]
     fn those_who_came_together_are_not_pinged_together() {
-        let mut random = fastrand::Rng::with_seed(7);
+        let places = Places::new(7);
         let mut slots = std::collections::BTreeMap::<u32, u32>::new();
-        for n in 0..50_000_u64 {
-            let due = ping_due(Tick::of(SECOND + n * 20_000), 25 * SECOND, random.u64(..));
+        for n in 0..50_000_u32 {
+            let due = ping_due(Tick::of(SECOND + u64::from(n) * 20_000), 25 * SECOND, places.of(n));
             assert_eq!(due.0 % SLOT_TICKS, 0);
             *slots.entry(due.0 / 10).or_default() += 1;
         }
@@ -283,14 +309,20 @@ mod tests {
         }
         // Whoever has said something else may have been made to by what all others heard as well.
         let vitals = Vitals { last_heard: Tick(12_700), pinged: Some(Tick(12_500)), ..quiet_since(0) };
-        let due = |random| next(&vitals, Tick(14_500), at(0), random, &config);
-        assert_ne!(due(0), due(6 * SECOND));
+        let due = |place| next(&vitals, Tick(14_500), at(0), place, &config);
+        assert_ne!(due(0), due(u64::MAX));
     }
 
     #[test]
     fn pings_are_spread_over_a_quarter_of_the_interval() {
-        let spread: Vec<Nanos> = (0..100).map(|n| jittered(25 * SECOND, n * 99_999_999_977)).collect();
-        assert!(spread.iter().all(|&ns| (75 * SECOND / 4..=25 * SECOND).contains(&ns)));
-        assert!(spread.iter().max().unwrap() - spread.iter().min().unwrap() > 5 * SECOND);
+        let places = Places::new(u64::MAX / 3);
+        let mut all: Vec<Nanos> = (0..100).map(|n| spread(25 * SECOND, places.of(n * NEIGHBOURS))).collect();
+        all.sort_unstable();
+        assert!(all.iter().all(|&ns| (75 * SECOND / 4..=25 * SECOND).contains(&ns)));
+        // No gap is twice what a hundred even steps would be.
+        let widest = all.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(widest < 2 * (25 * SECOND / 4) / 100, "{widest}");
+        assert_eq!(places.of(0), places.of(NEIGHBOURS - 1));
+        assert_ne!(places.of(0), places.of(NEIGHBOURS));
     }
 }

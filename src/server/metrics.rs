@@ -7,6 +7,7 @@
 use super::limits::TURN_LONG;
 use hdrhistogram::Histogram;
 
+use crate::base::counting::COUNTING;
 use crate::base::tick::{Nanos, SECOND};
 use crate::service::Departure;
 
@@ -124,6 +125,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts a system call that writes.
+    #[inline]
+    pub const fn wrote(&mut self) {
+        self.writes += COUNTING as u64;
+    }
+
+    /// Counts what went.
+    #[inline]
+    pub const fn sent(&mut self, bytes: usize) {
+        if COUNTING {
+            self.bytes_out += bytes as u64;
+        }
+    }
+
     /// Counts a connection that ended.
     pub fn departed(&mut self, why: Departure) {
         self.departures[why as usize] += 1;
@@ -131,6 +146,9 @@ impl Metrics {
 
     /// Counts a turn of this length.
     pub fn turned(&mut self, ns: Nanos) {
+        if !COUNTING {
+            return;
+        }
         self.turns += 1;
         self.turns_long += u64::from(ns > TURN_LONG);
         self.turn_ns.saturating_record(ns);

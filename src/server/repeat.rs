@@ -52,7 +52,7 @@ impl<K> Line<'_, K> {
         let (header, len) = encode_header(kind.opcode(), true, payload.len() as u64, None);
         let header = &header[..len];
         let gone = loop {
-            metrics.writes += 1;
+            metrics.wrote();
             match net.send_vectored(self.socket, &[io::IoSlice::new(header), io::IoSlice::new(payload)]) {
                 Ok(n) => break n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
@@ -63,7 +63,7 @@ impl<K> Line<'_, K> {
         if gone == BROKEN {
             return Err(Halt::Reset);
         }
-        metrics.bytes_out += gone as u64;
+        metrics.sent(gone);
         if gone == len + payload.len() {
             return Ok(());
         }

@@ -23,6 +23,7 @@ use super::connection::{Connection, Stage};
 use super::dashboard::Screen;
 use super::deflate::Deflation;
 use super::departing::Farewell;
+use super::heartbeat::Places;
 use super::limits::{BEHIND_KEEP, HOUSEKEEPING, POOL_BYTES_MAX, RECEIVE_BYTES, STALL};
 use super::metrics::Metrics;
 use super::roster::Roster;
@@ -83,6 +84,8 @@ pub struct Worker<N: Net, S: Service> {
     pub(super) is_resting: bool,
     /// The log has said that the limit of connections is near.
     pub(super) is_crowded: bool,
+    /// Who is pinged with whom.
+    pub(super) places: Places,
     /// When our last own stall ended.
     pub(super) awake_since: Tick,
     /// Saying goodbye to everybody.
@@ -126,6 +129,7 @@ impl<N: Net, S: Service> Worker<N, S> {
             hub,
             roster: Roster::default(),
             wheel: Wheel::new(Tick::of(now)),
+            places: Places::new(chance),
             pool: Pool::new(POOL_BYTES_MAX),
             metrics: Metrics::default(),
             deflation: Deflation::default(),
