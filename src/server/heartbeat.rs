@@ -121,7 +121,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, place: u64, config: &
                 }
                 Some(_) | None => (
                     ping_due(vitals.last_heard, config.ping_interval, place),
-                    vitals.last_heard.after(config.ping_interval / 4 * 3),
+                    slotted(vitals.last_heard.after(config.ping_interval / 4 * 3), config.ping_interval),
                 ),
             };
             if !now.is_before(quiet_until) {
@@ -311,6 +311,24 @@ mod tests {
         let vitals = Vitals { last_heard: Tick(12_700), pinged: Some(Tick(12_500)), ..quiet_since(0) };
         let due = |place| next(&vitals, Tick(14_500), at(0), place, &config);
         assert_ne!(due(0), due(u64::MAX));
+    }
+
+    /// It was, for the last twentieth of a second of the spread: the loop asked again and again until the time had come.
+    #[test]
+    fn nobody_is_told_to_come_back_at_once() {
+        for place in [0, u64::MAX / 3, u64::MAX - u64::MAX / 500, u64::MAX] {
+            for heard in 5_000..5_010 {
+                let vitals = Vitals { last_heard: Tick(heard), ..quiet_since(0) };
+                for now in heard..heard + 3_000 {
+                    if let Verdict::Wait(at) = next(&vitals, Tick(now), at(0), place, &Config::default()) {
+                        assert!(Tick(now).is_before(at), "{now} {at:?} {place}");
+                    }
+                }
+                let due = ping_due(Tick(heard), 25 * SECOND, place);
+                let verdict = next(&vitals, due, at(0), place, &Config::default());
+                assert!(matches!(verdict, Verdict::Ping(_)), "{verdict:?}");
+            }
+        }
     }
 
     #[test]
