@@ -17,7 +17,7 @@ use crate::base::tick::{Nanos, SECOND, Tick};
 use crate::service::Departure;
 
 /// Pings are due at multiples of this.
-const SLOT_TICKS: u32 = 5;
+const SLOT_TICKS: u32 = 20;
 /// What is heard within this time after a ping is its pong, and nothing else has been heard since.
 const PONG_SOON: Nanos = SECOND;
 /// So many who stand side by side have the same place in the round.
@@ -138,15 +138,15 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, place: u64, config: &
 
 /// When a peer that was last heard then is to be pinged, if it stays quiet.
 ///
-/// Pings of the same twentieth of a second leave in one turn, and what wakes us for one pong has others with it: sending a
-/// ping and reading its pong cost a third of what waking up for each of them does. A twentieth, because a million peers then
-/// are two thousand at once.
+/// Pings of the same fifth of a second leave together, and what wakes us for one pong has others with it: sending a
+/// ping and reading its pong cost a third of what waking up for each of them does. A fifth, because a million peers then
+/// are eight thousand at once, thirty turns full.
 #[must_use]
 pub const fn ping_due(last_heard: Tick, interval: Nanos, place: u64) -> Tick {
     slotted(last_heard.after(spread(interval, place)), interval)
 }
 
-/// The beginning of the twentieth of a second in which `at` is.
+/// The beginning of the fifth of a second in which `at` is.
 const fn slotted(at: Tick, interval: Nanos) -> Tick {
     if interval < SLOTTED_MIN { at } else { Tick(at.0 - at.0 % SLOT_TICKS) }
 }
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(next(&quiet_since(0), at(1000), at(0), 7, &config), Verdict::Rest);
     }
 
-    /// What a mass connect does: fifty thousand within a second, and none of a hundred milliseconds has many more pings than
+    /// What a mass connect does: fifty thousand within a second, and no fifth of a second has many more pings than
     /// its share.
     #[test]
     fn those_who_came_together_are_not_pinged_together() {
@@ -287,14 +287,14 @@ mod tests {
         for n in 0..50_000_u32 {
             let due = ping_due(Tick::of(SECOND + u64::from(n) * 20_000), 25 * SECOND, places.of(n));
             assert_eq!(due.0 % SLOT_TICKS, 0);
-            *slots.entry(due.0 / 10).or_default() += 1;
+            *slots.entry(due.0).or_default() += 1;
         }
-        // A quarter of the interval is 62 such slots, and a second of coming ten more.
+        // A quarter of the interval is 31 such slots, and a second of coming five more.
         let most = slots.values().max().unwrap();
-        assert!((60..=75).contains(&slots.len()) && *most <= 2 * 50_000 / 62, "{most} of {}", slots.len());
+        assert!((30..=37).contains(&slots.len()) && *most <= 2 * 50_000 / 31, "{most} of {}", slots.len());
     }
 
-    /// Otherwise what left together would soon wake us twenty times a second more, and one peer in four be pinged too early.
+    /// Otherwise what left together would soon wake us many times a second more, and one peer in four be pinged too early.
     #[test]
     fn who_only_answers_is_pinged_an_interval_later_with_those_it_was_pinged_with() {
         let config = Config::default();
@@ -302,7 +302,7 @@ mod tests {
             let vitals = Vitals { last_heard: Tick(heard), pinged: Some(Tick(12_500)), ..quiet_since(0) };
             let visits: Vec<_> =
                 (14_500..15_100).map(|now| next(&vitals, Tick(now), at(0), 99, &config)).collect();
-            let due = heard / 5 * 5 + 2500;
+            let due = heard / SLOT_TICKS * SLOT_TICKS + 2500;
             assert_eq!(visits[0], Verdict::Wait(Tick(due)), "when its pong would have been given up");
             let pinged = visits.iter().position(|verdict| matches!(verdict, Verdict::Ping(_)));
             assert_eq!(pinged.map(|nth| nth as u32 + 14_500), Some(due));
@@ -313,7 +313,7 @@ mod tests {
         assert_ne!(due(0), due(u64::MAX));
     }
 
-    /// It was, for the last twentieth of a second of the spread: the loop asked again and again until the time had come.
+    /// It was, for the last slot of the spread: the loop asked again and again until the time had come.
     #[test]
     fn nobody_is_told_to_come_back_at_once() {
         for place in [0, u64::MAX / 3, u64::MAX - u64::MAX / 500, u64::MAX] {
