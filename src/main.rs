@@ -7,6 +7,7 @@
 //! flags that make no sense.
 
 mod flags;
+mod heap;
 mod logs;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -22,6 +23,7 @@ use stentor::server::{Config, Failure, Server, make_room};
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    heap::settle();
     // Before there is a second thread, the one that logs.
     make_room(options.connections_max);
     let dropped = Arc::new(AtomicU64::new(0));

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use stentor::server::admission::Origins;
 use stentor::server::deflate::Mode;
 use stentor::server::supervisor::{Ended, Orders, Workers, same_again, supervise};
-use stentor::server::{Address, Config, Failure, Server};
+use stentor::server::{Address, Config, Failure, KEEP_FREE, Server};
 
 /// How long a server may take until it accepts.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -54,6 +54,7 @@ impl OwnServer {
         command.arg("__server").arg(address.to_string()).arg(message_max.to_string());
         command.args(deflate.then_some("--deflate")).arg("--workers").arg(workers.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env(KEEP_FREE.0, KEEP_FREE.1);
         isolate(&mut command);
         let mut child = command.spawn().map_err(|error| format!("cannot start the server: {error}"))?;
         let log = keep_log(&mut child);

@@ -74,5 +74,5 @@ pub use crate::net::identity::{Certificate, TlsSettings, TlsVersion};
 pub use crate::net::socket::{Address, Queues};
 pub use crate::service::builtin::DefaultService;
 pub use config::{Config, Overflow};
-pub use start::{Builder, Failure, Server, make_room};
+pub use start::{Builder, Failure, KEEP_FREE, Server, make_room};
 pub use worker::{Turn, Worker};

@@ -235,6 +235,10 @@ impl<S: Service> Server<S> {
     }
 }
 
+/// For the environment of a process that serves: how many bytes glibc lets lie free at the end of its heap, its own default. That it is
+/// said at all keeps it from growing with what a burst takes (mallopt(3), `M_MMAP_THRESHOLD`).
+pub const KEEP_FREE: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "131072");
+
 /// Tells the supervisor how far this worker has come. One that does not listen has gone, and takes us along.
 /// Raises the limit of descriptors as far as the process may, and has the system make room for as many as so many connections
 /// need, so that it need not while they come ([`Descriptors::make_room`]). A program calls it before it has a second thread.
