@@ -153,7 +153,8 @@ const fn slotted(at: Tick, interval: Nanos) -> Tick {
 
 /// Between three quarters of `interval` and all of it: peers that came together are soon spread out.
 const fn spread(interval: Nanos, place: u64) -> Nanos {
-    interval - ((interval / 4) as u128 * place as u128 >> 64) as Nanos
+    let back = (interval / 4) as u128 * place as u128;
+    interval - (back >> 64) as Nanos
 }
 
 const fn latest(a: Tick, b: Tick) -> Tick {

@@ -1,7 +1,7 @@
 //! Who else can be told: everybody in a namespace, or those in some of its rooms.
 //!
 //! The names are those of npm's `socket.io`. An event for one room, or for all, is a publication of the hub; one for several rooms,
-//! or for all but some, looks at every socket ([`selected`](super::selected)).
+//! or for all but some, looks at every socket (`selected.rs`).
 
 use std::rc::Rc;
 
