@@ -83,7 +83,7 @@ mistakes! {
     a_gap_that_is_not_told: GapNotTold => ["lost"];
     a_refusal_that_never_ends: ToldForEver => ["leak", "reaping"];
     a_post_that_is_acknowledged_and_forgotten: PostForgotten => ["lost"];
-    a_publication_that_overtakes_others: Overtaken => ["lost", "order", "doubled", "not owed", "frames"];
+    a_publication_that_overtakes_others: Overtaken => ["lost", "order", "doubled", "not owed", "frames", "handshake"];
     a_tick_that_is_overslept: TickOverslept => ["liveness"];
     an_aborted_accept_that_ends_accepting: AbortEndsAccepting => ["served", "liveness"];
     a_rest_that_is_too_long: LongRest => ["served"];
