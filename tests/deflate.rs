@@ -15,7 +15,6 @@ use common::deflated::{Deflated, Heard, offer_to};
 use common::{BINARY, CLOSE, PATIENCE, PING, PONG, Peer, Response, Server, TEXT, encode, wait_for};
 use flate2::{Compress, Compression, FlushCompress};
 use std::io::Write;
-use std::process::Command;
 use stentor::server::Config;
 use stentor::server::deflate::Mode;
 use stentor::service::{Admission, Ctx, Kind, Request, Service, TopicId};
@@ -262,12 +261,9 @@ fn fragments_of_a_compressed_message_and_control_frames_between_them() {
 #[test]
 fn idle_peers_hold_nothing_and_busy_ones_what_was_reserved() {
     const PEERS: usize = 60;
-    // A context is larger than what glibc maps at first, and so are those that follow, unless its threshold is fixed: a freed one
-    // raises it, the next ones lie in the heap, and that goes back from its top only (docs/operations.md).
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stentor"));
-    command.args(["--listen", "127.0.0.1:0", "--deflate", "context", "--ping-interval", "0"]);
-    command.env("MALLOC_MMAP_THRESHOLD_", "131072");
-    let server = Scene::of(Server::run(command));
+    // A context is larger than what glibc maps, and goes back when it is freed, since the program fixes glibc's thresholds
+    // (docs/operations.md).
+    let server = Scene::start(&["--deflate", "context", "--ping-interval", "0"]);
     assert_echoes(&server);
     let before = memory(&server, "VmRSS:");
     let mut peers: Vec<Deflated> = (0..PEERS).map(|_| Deflated::open(&server, "/echo", OFFER)).collect();
