@@ -247,6 +247,28 @@ fn the_environment_sets_what_flags_would() {
     assert_eq!(peer.message(), Frame { opcode: common::TEXT, payload: b"hello".to_vec() });
 }
 
+/// The program starts itself once more for it, in the same process; each of these servers answers.
+#[cfg(all(target_env = "gnu", target_arch = "x86_64"))]
+#[test]
+fn what_the_allocator_keeps_is_bounded_unless_somebody_has_said_how() {
+    let program = || Command::new(env!("CARGO_BIN_EXE_stentor"));
+    let is_bounded = |mut command: Command, told: &[(&str, &str)]| {
+        command.args(["--listen", "127.0.0.1:0"]).envs(told.iter().copied());
+        let server = Server::run(command);
+        assert_eq!(server.get("/healthz").status, 200);
+        let environment = std::fs::read(format!("/proc/{}/environ", server.pid())).expect("it runs");
+        environment.split(|byte| *byte == 0).any(|one| one == b"MALLOC_TRIM_THRESHOLD_=131072")
+    };
+    assert!(is_bounded(program(), &[]));
+    assert!(is_bounded(program(), &[("MALLOC_ARENA_MAX", "2"), ("GLIBC_TUNABLES", "glibc.rtld.nns=4")]));
+    assert!(!is_bounded(program(), &[("GLIBC_TUNABLES", "")]));
+    assert!(!is_bounded(program(), &[("MALLOC_MMAP_THRESHOLD_", "1048576")]));
+    assert!(!is_bounded(program(), &[("STENTOR_STARTED_AGAIN", "1")]), "once, whatever became of it");
+    let mut loader = Command::new("/lib64/ld-linux-x86-64.so.2");
+    loader.arg(env!("CARGO_BIN_EXE_stentor"));
+    assert!(!is_bounded(loader, &[]), "what runs is the loader, and is left alone");
+}
+
 #[test]
 fn a_connection_over_the_maximum_is_told_so() {
     let server = Server::start(&["--connections-max", "2"]);

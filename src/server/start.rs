@@ -239,7 +239,6 @@ impl<S: Service> Server<S> {
 /// said at all keeps it from growing with what a burst takes (mallopt(3), `M_MMAP_THRESHOLD`).
 pub const KEEP_FREE: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "131072");
 
-/// Tells the supervisor how far this worker has come. One that does not listen has gone, and takes us along.
 /// Raises the limit of descriptors as far as the process may, and has the system make room for as many as so many connections
 /// need, so that it need not while they come ([`Descriptors::make_room`]). A program calls it before it has a second thread.
 pub fn make_room(connections_max: Option<usize>) {
@@ -247,6 +246,7 @@ pub fn make_room(connections_max: Option<usize>) {
     Descriptors::raise().make_room(wanted);
 }
 
+/// Tells the supervisor how far this worker has come. One that does not listen has gone, and takes us along.
 fn tell_supervisor(word: &[u8]) {
     let mut stdout = io::stdout();
     let _ = stdout.write_all(word).and_then(|()| stdout.flush());
