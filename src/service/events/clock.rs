@@ -12,7 +12,7 @@ use super::OnTime;
 use super::core::{Io, SocketKey};
 use super::everybody::Everybody;
 use super::socket::{Answered, Socket, TimedOut};
-use crate::base::tick::{Nanos, Tick};
+use crate::base::tick::{MILLI, Nanos, Tick};
 use crate::base::wheel::Wheel;
 use crate::service::Ctx;
 use crate::socketio::client::Expired;
@@ -114,7 +114,8 @@ impl Io {
         }
     }
 
-    /// Has `then` called after `time`, if the socket is still there.
+    /// Has `then` called after `time`, a millisecond at least, if the socket is still there: who says it again and again must not
+    /// keep the loop.
     pub(super) fn later(&mut self, index: usize, time: Nanos, then: Later) {
         let Some(socket) = self.key_of(index) else { return };
         let state = &mut self.sockets[index];
@@ -122,11 +123,15 @@ impl Io {
             return;
         }
         state.timers += 1;
-        self.clock.push(self.now.saturating_add(time), Then::Socket { socket, then });
+        self.clock.push(self.now.saturating_add(time.max(MILLI)), Then::Socket { socket, then });
     }
 
     /// When [`due`](Self::due) has something to do.
     pub(super) fn next_due(&self) -> Option<Nanos> {
+        // What is to be done some time after the server's beginning waits for somebody to say when that was.
+        if self.now == 0 && !self.clock.timers.is_empty() {
+            return Some(0);
+        }
         let wheel = self.clock.wheel.next_due().map(|tick| self.now + tick.until(self.now));
         let timer = self.clock.timers.peek().map(|Reverse(timer)| timer.at);
         wheel.into_iter().chain(timer).min()

@@ -193,14 +193,14 @@ impl Io {
         self.of("/").on_connection(handler);
     }
 
-    /// Has `then` called again and again, `period` (at least a millisecond) after the server began and after the last call. What was
-    /// missed in a stall is not made up for. Each worker has a clock of its own.
+    /// Has `then` called `period` (at least a millisecond) after the server began, and then each `period`, in step; what was missed in
+    /// a stall is not made up for. Each worker calls it: what is emitted there reaches everybody once for each worker.
     pub fn every(&mut self, period: Duration, then: impl FnMut(&mut Everybody<'_, '_>) + 'static) {
         let period = super::nanos(period).max(MILLI);
         self.clock.add(self.now.saturating_add(period), Some(period), Box::new(then));
     }
 
-    /// Has `then` called once, `time` after the server began.
+    /// Has `then` called once, `time` after the server began; on each worker.
     pub fn after(&mut self, time: Duration, then: impl FnMut(&mut Everybody<'_, '_>) + 'static) {
         self.clock.add(self.now.saturating_add(super::nanos(time)), None, Box::new(then));
     }

@@ -160,7 +160,7 @@ impl<'a, 'c> Socket<'a, 'c> {
         slot.as_mut().and_then(|state| state.downcast_mut()).expect("it was just put there")
     }
 
-    /// Has `then` called after `time`, unless the socket is gone by then.
+    /// Has `then` called after `time` (at least a millisecond), unless the socket is gone by then.
     pub fn after(&mut self, time: Duration, then: impl FnOnce(&mut Socket<'_, '_>) + 'static) {
         self.io.later(self.index, nanos(time), Box::new(then));
     }
