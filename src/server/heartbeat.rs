@@ -127,7 +127,7 @@ pub fn next(vitals: &Vitals, now: Tick, awake_since: Tick, place: u64, config: &
             if !now.is_before(quiet_until) {
                 // If the answer comes at once, the next ping may be due before this one would have been given up.
                 let back = now.after(config.pong_timeout.min(config.ping_interval));
-                let back = slotted(back, config.ping_interval);
+                let back = latest(slotted(back, config.ping_interval), now.after(0));
                 return Verdict::Ping(wait.map_or(back, |at| at.min(back)));
             }
             sooner(due);
@@ -317,12 +317,17 @@ mod tests {
     /// It was, for the last slot of the spread: the loop asked again and again until the time had come.
     #[test]
     fn nobody_is_told_to_come_back_at_once() {
+        // A pong may take less than a slot.
+        let hasty = Config { pong_timeout: SECOND / 10, ..Config::default() };
         for place in [0, u64::MAX / 3, u64::MAX - u64::MAX / 500, u64::MAX] {
             for heard in 5_000..5_010 {
                 let vitals = Vitals { last_heard: Tick(heard), ..quiet_since(0) };
                 for now in heard..heard + 3_000 {
-                    if let Verdict::Wait(at) = next(&vitals, Tick(now), at(0), place, &Config::default()) {
-                        assert!(Tick(now).is_before(at), "{now} {at:?} {place}");
+                    match next(&vitals, Tick(now), at(0), place, &hasty) {
+                        Verdict::Wait(at) | Verdict::Ping(at) => {
+                            assert!(Tick(now).is_before(at), "{now} {at:?} {place}");
+                        }
+                        other @ (Verdict::Rest | Verdict::Depart(_)) => panic!("{other:?}"),
                     }
                 }
                 let due = ping_due(Tick(heard), 25 * SECOND, place);
