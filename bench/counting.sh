@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-10}
 (($# == 0)) || shift
 cargo build --release --locked -p stentor -p bench --bins
-RUSTFLAGS="--cfg uncounted" CARGO_TARGET_DIR=target/uncounted cargo build --release --locked -p stentor --bin stentor
+RUSTFLAGS="${RUSTFLAGS:-} --cfg uncounted" CARGO_TARGET_DIR=target/uncounted cargo build --release --locked -p stentor --bin stentor
 # The same settings that `bench` gives the server.
 settings="--listen 127.0.0.1:0 --ping-interval 0 --queue-max 64mi --message-max 2mi"
 exec "${CARGO_TARGET_DIR:-target}/release/bench" run --servers stentor --with "uncounted=target/uncounted/release/stentor $settings" \

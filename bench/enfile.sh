@@ -31,7 +31,8 @@ loadgen "ws://127.0.0.1:$port/echo" -s echo -c 20 -r 20 --warmup 2s -d 25s --dra
   --threshold 'lost==0' --threshold 'reordered==0' >/tmp/echo.txt 2>&1 &
 echoing=$!
 for _ in $(seq 50); do
-  [ "$(metric upgraded_total)" -lt 20 ] || break
+  upgraded=$(metric upgraded_total)
+  [ "${upgraded:-0}" -lt 20 ] || break
   sleep 0.2
 done
 say "20 peers are echoed; $(files) files are open in the system, of $most; $(metric accepts_exhausted_total) accepts have failed"

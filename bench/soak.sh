@@ -16,29 +16,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-180}
-stentor=${STENTOR:-target/release/stentor} loadgen=${LOADGEN:-target/release/loadgen}
-[[ -x $stentor && -x $loadgen ]] || cargo build --release -p stentor -p loadgen --bins
-place=target/soak
-rm -rf "$place"
-mkdir -p "$place"
-jobs=()
-end() { for job in "${jobs[@]}"; do kill "$job" 2>/dev/null || true; done; }
-trap end EXIT
-fail() {
-  printf 'soak: %s\n' "$1" >&2
-  exit 1
-}
-
-"$stentor" --listen 127.0.0.1:0 2>"$place/log" &
-server=$!
-jobs+=("$server")
-address=
-for ((tries = 0; tries < 100; tries++)); do
-  address=$(sed -nE 's/.*listening on ([0-9.]+:[0-9]+).*/\1/p' "$place/log" | head -n 1)
-  [[ -z $address ]] || break
-  sleep 0.1
-done
-[[ -n $address ]] || fail "the server does not say where it listens: $(cat "$place/log")"
+. bench/server.sh soak
+serve
 
 stats() { curl -sf "http://$address/stats"; }
 # The connection that asks is closed when curl has ended.

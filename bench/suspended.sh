@@ -8,36 +8,15 @@
 # the while. They are pinged once before, and at least once again in the 60 s that are waited for afterwards, with time for the answer. It ends
 # with 1 if
 #   - fewer peers are there than before, or anybody was let go, for whatever reason;
-#   - no ping was sent since: then nothing was shown;
+#   - fewer pings were sent since than two for each peer: then nothing was shown;
 #   - the server has not noticed that it was away, or loadgen lost a connection.
 #
 # Environment: STENTOR, LOADGEN name programs that are built already. Reports stay in target/suspended/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60} peers=${2:-2000}
-stentor=${STENTOR:-target/release/stentor} loadgen=${LOADGEN:-target/release/loadgen}
-[[ -x $stentor && -x $loadgen ]] || cargo build --release -p stentor -p loadgen --bins
-place=target/suspended
-rm -rf "$place"
-mkdir -p "$place"
-jobs=()
-end() { for job in "${jobs[@]}"; do kill -CONT "$job" 2>/dev/null && kill "$job" 2>/dev/null || true; done; }
-trap end EXIT
-fail() {
-  printf 'suspended: %s\n' "$1" >&2
-  exit 1
-}
-
-"$stentor" --listen 127.0.0.1:0 --ping-interval 25s --pong-timeout 20s 2>"$place/log" &
-server=$!
-jobs+=("$server")
-address=
-for ((tries = 0; tries < 100; tries++)); do
-  address=$(sed -nE 's/.*listening on ([0-9.]+:[0-9]+).*/\1/p' "$place/log" | head -n 1)
-  [[ -z $address ]] || break
-  sleep 0.1
-done
-[[ -n $address ]] || fail "the server does not say where it listens: $(cat "$place/log")"
+. bench/server.sh suspended
+serve --ping-interval 25s --pong-timeout 20s
 
 metrics() { curl -sf "http://$address/metrics" >"$place/$1"; }
 number() { awk -v name="stentor_$2" '$1 == name { print $2 }' "$place/$1"; }
@@ -78,6 +57,6 @@ grep -E 'connect|failed|lost' "$place/idle.txt" || true
 (($(number after connections) == peers + 1)) || fail "somebody is missing"
 (($(departed after) == 0)) || fail "somebody was let go: $(grep '^stentor_departures_total' "$place/after")"
 pings=$(($(number after pings_total) - $(number before pings_total)))
-((pings >= 2 * peers)) || fail "not everybody was pinged since: $pings pings"
+((pings >= 2 * peers)) || fail "fewer pings were sent since than two for each peer: $pings"
 (($(number after stalls_total) > $(number before stalls_total))) || fail "it has not noticed that it was away"
 printf 'suspended: stopped for %s s, %s of %s peers are there, after %s pings more\n' "$seconds" "$(($(number after connections) - 1))" "$peers" "$pings"
