@@ -123,6 +123,27 @@ fn the_slowest_peers_are_listed_with_what_they_are_owed_and_since_when() {
     server.aftermath();
 }
 
+/// The bytes that wait here for a peer that does not read while a mebibyte is published.
+fn owed(unsent_max: &str) -> u64 {
+    let server = Scene::start(&["--unsent-max", unsent_max, "--queue-max", "2mi", "--ping-interval", "0"]);
+    let mut slow = Peer::open(server.narrow(), "/broadcast/flood");
+    let mut publisher = server.open("/broadcast/flood?self=0");
+    (0..32).for_each(|number| publisher.send(BINARY, &numbered(number)));
+    publisher.settle();
+    let stats: serde_json::Value = serde_json::from_slice(&server.get("/stats").body).expect("JSON");
+    (0..32).for_each(|expected| assert_eq!(number(&slow.message()), Some(expected), "all of it comes"));
+    [slow, publisher].into_iter().for_each(Peer::close);
+    server.aftermath();
+    stats["slowest_peers"][0]["owed_bytes"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn what_is_not_read_waits_here_where_all_share_it_and_not_in_the_system() {
+    let (here, as_the_system_likes) = (owed("64ki"), owed("0"));
+    assert!(here > 768 << 10, "{here} bytes of a mebibyte wait here");
+    assert!(as_the_system_likes < here, "the system took no more: {as_the_system_likes}");
+}
+
 #[test]
 fn overflow_drop_leaves_a_gap_and_goes_on() {
     let (server, mut slow) = overflow("drop");

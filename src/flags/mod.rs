@@ -43,6 +43,10 @@ pub(crate) struct Options {
     /// net.ipv4.tcp_wmem, usually 4 MiB.
     #[arg(long, env = "STENTOR_SEND_BUFFER", value_name = "BYTES", value_parser = bytes)]
     send_buffer: Option<u64>,
+    /// What the system may keep for one peer and not have sent, in bytes (TCP_NOTSENT_LOWAT); 0: as much as its send buffer has
+    /// room for.
+    #[arg(long, env = "STENTOR_UNSENT_MAX", default_value = "64ki", value_name = "BYTES", value_parser = bytes)]
+    unsent_max: u64,
     /// What the path / upgrades to.
     #[arg(long, env = "STENTOR_SERVICE", value_enum, default_value_t = ServiceName::Broadcast)]
     service: ServiceName,
@@ -134,6 +138,7 @@ impl Options {
             queues: Queues {
                 backlog: self.backlog,
                 send_buffer: self.send_buffer.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+                unsent: (self.unsent_max > 0).then(|| u32::try_from(self.unsent_max).unwrap_or(u32::MAX)),
             },
             service: match self.service {
                 ServiceName::Broadcast => DefaultService::Broadcast,
@@ -176,6 +181,7 @@ pub(crate) fn effective(config: &Config) -> String {
     lines.extend(config.queues.send_buffer.map(|bytes| format!("send-buffer {bytes}")));
     lines.extend([
         format!("backlog {}", config.queues.backlog),
+        format!("unsent-max {}", config.queues.unsent.unwrap_or(0)),
         format!("service {}", config.service.name()),
         format!("message-max {}", config.ws.message_max),
         format!("fragments-max {}", config.ws.fragments_max),

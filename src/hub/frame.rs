@@ -73,7 +73,9 @@ impl Frame {
     #[must_use]
     pub fn rest([header, payload]: [&[u8]; 2], gone: usize) -> Self {
         let (header_gone, payload_gone) = (gone.min(header.len()), gone.saturating_sub(header.len()));
-        Self::reply(&[&header[header_gone..], &payload[payload_gone..]].concat())
+        let left = [&header[header_gone..], &payload[payload_gone..]].concat();
+        let len = left.len() as u32;
+        Self::new(&Rc::new(left), 0, len, 0, EntryId::NONE)
     }
 
     /// The block at `place` of `strip`, which has one there.

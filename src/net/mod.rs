@@ -112,6 +112,9 @@ pub trait Net {
         false
     }
 
+    /// Lets the system keep more for this peer than [`socket::Queues::unsent`], as much as its send buffer has room for.
+    fn widen(&mut self, _: &mut Self::Socket) {}
+
     /// At a writable edge with nothing to send: writes what the socket itself still holds.
     ///
     /// # Errors

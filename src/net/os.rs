@@ -78,7 +78,7 @@ impl OsNet {
             random: fastrand::Rng::new(),
             unix_mode: UNIX_MODE,
             shares_ports: false,
-            queues: Queues { backlog: 0, send_buffer: None },
+            queues: Queues { backlog: 0, send_buffer: None, unsent: None },
             proxies: Proxies::default(),
             introductions: HashMap::new(),
             identity: None,
@@ -317,6 +317,14 @@ impl Net for OsNet {
         }
     }
 
+    fn widen(&mut self, socket: &mut OsSocket) {
+        #[cfg(target_os = "linux")]
+        if self.queues.unsent.is_some() && let Some(stream) = socket.tcp() {
+            // Fails when the peer is already gone, which the next write will tell.
+            let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(u32::MAX);
+        }
+    }
+
     #[inline]
     fn flush(&mut self, socket: &mut OsSocket) -> io::Result<()> {
         match socket {
@@ -394,7 +402,7 @@ mod tests {
         panic!("no such event within five seconds");
     }
 
-    const SIXTEEN: Queues = Queues { backlog: 16, send_buffer: None };
+    const SIXTEEN: Queues = Queues { backlog: 16, send_buffer: None, unsent: None };
 
     #[test]
     fn accepts_reads_writes_and_sees_the_end() {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::Permissions;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -100,15 +101,45 @@ pub struct Queues {
     /// What was sent to one peer and not acknowledged, in bytes (the system doubles it for its own, caps it at
     /// `net.core.wmem_max`, and has a least). `None`: as much as it finds useful, up to the last of `net.ipv4.tcp_wmem`.
     pub send_buffer: Option<usize>,
+    /// What was given to the system for one peer and has not been sent, in bytes (`TCP_NOTSENT_LOWAT`, on Linux): beyond, it takes
+    /// nothing more. What is on its way does not count, so a peer that is far away is not slowed down. `None`: as much as its
+    /// send buffer has room for, or `net.ipv4.tcp_notsent_lowat` says.
+    pub unsent: Option<u32>,
 }
 
-/// A TCP listener on `address`, whose connections inherit its send buffer.
+impl Queues {
+    /// The least and the most that the bounds can be set to, in bytes.
+    const BYTES: RangeInclusive<usize> = 4 << 10..=1 << 30;
+
+    /// Refuses bounds that cannot work.
+    ///
+    /// # Errors
+    /// One line that says what is wrong and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        if self.backlog < 1 {
+            return Err("--backlog is at least 1".to_owned());
+        }
+        if self.send_buffer.is_some_and(|bytes| !Self::BYTES.contains(&bytes)) {
+            return Err("--send-buffer is from 4ki to 1gi; leave it out and the system decides".to_owned());
+        }
+        if self.unsent.is_some_and(|bytes| !Self::BYTES.contains(&(bytes as usize))) {
+            return Err("--unsent-max is from 4ki to 1gi; with 0 the system decides".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A TCP listener on `address`, whose connections inherit its queues.
 ///
 /// `is_shared`: other processes of this user may listen there, too, and the kernel deals newcomers out (`SO_REUSEPORT`).
 pub(super) fn listen_tcp(address: SocketAddr, queues: Queues, is_shared: bool) -> io::Result<TcpListener> {
     let socket = bind_tcp(address, is_shared)?;
     if let Some(bytes) = queues.send_buffer {
         socket.set_send_buffer_size(bytes)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(bytes) = queues.unsent {
+        socket.set_tcp_notsent_lowat(bytes)?;
     }
     socket.listen(queues.backlog)?;
     Ok(TcpListener::from_std(socket.into()))

@@ -29,12 +29,20 @@ impl OsSocket {
         }
     }
 
+    /// The TCP stream below, if there is one.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => Some(tls.stream()),
+        }
+    }
+
     /// Who is at the other end of the stream itself.
     pub(super) fn peer(&self) -> Peer {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
-            Self::Unix(_) => Peer::Local,
-            Self::Tls(tls) => tls.stream().peer_addr().map_or(Peer::Unknown, Peer::Ip),
+        match self.tcp() {
+            Some(stream) => stream.peer_addr().map_or(Peer::Unknown, Peer::Ip),
+            None => Peer::Local,
         }
     }
 }

@@ -115,7 +115,7 @@ impl Default for Config {
         Self {
             listen: vec![Address::Tcp(([127, 0, 0, 1], 9001).into())],
             tls: None,
-            queues: Queues { backlog: 4096, send_buffer: None },
+            queues: Queues { backlog: 4096, send_buffer: None, unsent: Some(UNSENT_MAX) },
             service: DefaultService::default(),
             subprotocols: Vec::new(),
             ws: ws::Limits { frame_max: 64 << 10, message_max: 64 << 10, fragments_max: 65_537 },
@@ -146,9 +146,8 @@ impl Default for Config {
 /// bytes of one control character.
 pub const MESSAGE_MAX: u64 = 512 << 20;
 
-/// The least and the most that a send buffer can be set to, in bytes.
-const SEND_BUFFER_MIN: usize = 4 << 10;
-const SEND_BUFFER_MAX: usize = 1 << 30;
+/// What the system may keep unsent for one peer, in bytes, unless it is said.
+const UNSENT_MAX: u32 = 64 << 10;
 /// The most messages of a channel that can be remembered.
 pub const HISTORY_MAX: u32 = 100_000;
 
@@ -201,14 +200,7 @@ impl Config {
         if self.history.messages > HISTORY_MAX {
             return Err(format!("--history is at most {HISTORY_MAX} messages of a channel; 0 is off"));
         }
-        if self.queues.backlog < 1 {
-            return Err("--backlog is at least 1".to_owned());
-        }
-        if self.queues.send_buffer.is_some_and(|bytes| !(SEND_BUFFER_MIN..=SEND_BUFFER_MAX).contains(&bytes))
-        {
-            return Err("--send-buffer is from 4ki to 1gi; leave it out and the system decides".to_owned());
-        }
-
+        self.queues.check()?;
         self.deflate.check()?;
         self.engine.check()?;
         self.admission.check()?;
@@ -241,7 +233,10 @@ mod tests {
     #[test]
     fn the_defaults_work_and_what_cannot_work_is_refused() {
         assert_eq!(Config::default().check(), Ok(()));
-        let wrong: [fn(&mut Config); 8] = [
+        let wrong: [fn(&mut Config); 11] = [
+            |config| config.queues.backlog = 0,
+            |config| config.queues.send_buffer = Some(1),
+            |config| config.queues.unsent = Some(1),
             |config| config.history.messages = HISTORY_MAX + 1,
             |config| config.listen.clear(),
             |config| config.ws.message_max = 0,

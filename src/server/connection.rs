@@ -76,6 +76,8 @@ pub struct Facts {
     pub closed: bool,
     /// The socket takes nothing: wait for the writable edge.
     pub blocked: bool,
+    /// The system keeps as much for it as it likes: it is sent back long messages of its own.
+    pub widened: bool,
     /// It stands in the worker's list of those to be read.
     pub listed: bool,
     /// It stands in the worker's list of those whose socket has room again.

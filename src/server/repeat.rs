@@ -10,7 +10,6 @@ use std::io;
 
 use super::connection::Facts;
 use super::converse::Halt;
-use super::deliver::BROKEN;
 use super::limits::LENT_BYTES_MIN;
 use super::metrics::Metrics;
 use super::send_queue::SendQueue;
@@ -51,21 +50,28 @@ impl<K> Line<'_, K> {
     ) -> Result<(), Halt> {
         let (header, len) = encode_header(kind.opcode(), true, payload.len() as u64, None);
         let header = &header[..len];
-        let gone = loop {
+        let mut gone = 0;
+        loop {
+            let rest = [&header[gone.min(len)..], &payload[gone.saturating_sub(len)..]].map(io::IoSlice::new);
             metrics.wrote();
-            match net.send_vectored(self.socket, &[io::IoSlice::new(header), io::IoSlice::new(payload)]) {
-                Ok(n) => break n,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break BROKEN,
+            match net.send_vectored(self.socket, &rest) {
+                Ok(n) => {
+                    metrics.sent(n);
+                    gone += n;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(Halt::Reset),
             }
-        };
-        if gone == BROKEN {
-            return Err(Halt::Reset);
-        }
-        metrics.sent(gone);
-        if gone == len + payload.len() {
-            return Ok(());
+            if gone == len + payload.len() {
+                return Ok(());
+            }
+            if self.facts.widened {
+                break;
+            }
+            // What it is to hear again is nobody else's, and would have to be copied here.
+            self.facts.widened = true;
+            net.widen(self.socket);
         }
         self.facts.blocked = true;
         self.queue.push(Frame::rest([header, payload], gone), 0);
