@@ -116,6 +116,7 @@ pub fn all() -> Vec<Bar> {
         bar(Question::Parting, 18_000, 0, 1, Nothing, 1.0),
         bar(Question::Parting, 1000, 0, 1, Nothing, 1.0),
         bar(Question::Stalled, 10_000, 1024, 1024, Nothing, 16.0),
+        bar(Question::Beside, 10_000, 1024, 1024, Nothing, 1.05),
         bar(Question::Burst, 10_000, 1024, 128, Nothing, 1.1),
         bar(Question::Heartbeats, 18_000, 0, 1, Nothing, 2.0),
         bar(Question::Socketio, 10_000, 64, 1, Plain, 1.15),

@@ -45,6 +45,35 @@ pub fn stalled(running: &Running, clients: usize, messages: usize) -> Result<f64
     Ok(running.anonymous_bytes().saturating_sub(before) as f64 / f64::from(1 << 20))
 }
 
+/// How long deliveries to a thousand who read take while nobody else is there, and beside `clients` who read nothing and were
+/// left behind by a mebibyte; in turn, twice, publications of 1 KiB for `duration` each time.
+///
+/// # Errors
+/// When somebody is not let in, or not everybody falls behind.
+pub fn beside(running: &Running, clients: usize, duration: Duration) -> Result<[Vec<Duration>; 2], Failure> {
+    const READERS: usize = 1000;
+    // The readers' turn takes a third of it.
+    const INTERVAL: Duration = Duration::from_millis(20);
+    const LARGE: [usize; 2] = [16 << 10, 64];
+    let mut readers = Fleet::connect(running.address(), "/broadcast", READERS, Trust::Nothing)?;
+    let count = duration.div_duration_f64(INTERVAL).ceil() as usize;
+    driver::paced(&mut readers, MESSAGE_BYTES, count, INTERVAL)?;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..2 {
+        times[0].extend(driver::paced(&mut readers, MESSAGE_BYTES, count, INTERVAL)?);
+        let stalled = Fleet::connect_narrow(running.address(), "/broadcast", clients)?;
+        driver::paced(&mut readers, LARGE[0], LARGE[1], Duration::ZERO)?;
+        let behind = number(&running.stats()?, "peers_behind");
+        if behind != clients as u64 {
+            return Err(io::Error::other(format!("{behind} of {clients} are behind")).into());
+        }
+        times[1].extend(driver::paced(&mut readers, MESSAGE_BYTES, count, INTERVAL)?);
+        drop(stalled);
+        wait(running, |stats| number(stats, "connections") == READERS as u64 + 1)?;
+    }
+    Ok(times)
+}
+
 /// A burst that leaves everybody behind, and is read in the end: memory afterwards, in times that of before.
 ///
 /// # Errors

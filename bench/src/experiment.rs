@@ -115,9 +115,11 @@ pub fn sessions(question: Question, scale: Scale) -> Vec<Session> {
             vec![session(clients, &[(0, 1)])]
         }
         // A mebibyte of publications.
-        (Question::Stalled, Scale::Full) => vec![session(10_000, &[(1024, 1024)])],
-        (Question::Stalled, Scale::Quick) => vec![session(500, &[(1024, 1024)])],
-        (Question::Stalled, Scale::Clients(clients)) => vec![session(clients, &[(1024, 1024)])],
+        (Question::Stalled | Question::Beside, Scale::Full) => vec![session(10_000, &[(1024, 1024)])],
+        (Question::Stalled | Question::Beside, Scale::Quick) => vec![session(500, &[(1024, 1024)])],
+        (Question::Stalled | Question::Beside, Scale::Clients(clients)) => {
+            vec![session(clients, &[(1024, 1024)])]
+        }
         // Enough to leave everybody behind, and little enough to be read through their narrow windows in the end.
         (Question::Burst, Scale::Full) => vec![session(10_000, &[(1024, 128)])],
         (Question::Burst, Scale::Quick) => vec![session(500, &[(1024, 128)])],
@@ -216,6 +218,7 @@ fn hold(plan: &Plan, session: &Session, contestant: &Contestant) -> Vec<Found> {
         }
         Question::Stalled => crowd::stalled(&running, session.clients, session.cells[0].width)
             .map(|mebibytes| found.push(Ok((mebibytes, None)))),
+        Question::Beside => beside(plan, session, &running, &mut found),
         Question::Burst => crowd::burst(&running, session.clients, session.cells[0].width)
             .map(|times| found.push(Ok((times, None)))),
         Question::Heartbeats => crowd::heartbeats(&running, session.clients, Duration::from_secs(9))
@@ -326,6 +329,14 @@ fn flood(plan: &Plan, running: &Running, found: &mut Vec<Found>) -> Result<(), F
         .map(|mut waits| quantile(&mut waits, 990).map(|wait| wait.as_secs_f64() * 1e6));
     let value = calm.zip(flooded).map(|(calm, flooded)| (flooded / calm, Some(flooded)));
     found.push(value.ok_or_else(|| "the probe was never answered".to_owned()));
+    Ok(())
+}
+
+fn beside(plan: &Plan, session: &Session, running: &Running, found: &mut Vec<Found>) -> Result<(), Failure> {
+    let [calm, beside] = crowd::beside(running, session.clients, plan.duration)?
+        .map(|mut times| quantile(&mut times, 990).map(|time| time.as_secs_f64() * 1e6));
+    let value = calm.zip(beside).map(|(calm, beside)| (beside / calm, Some(beside)));
+    found.push(value.ok_or_else(|| "nothing was delivered".to_owned()));
     Ok(())
 }
 

@@ -59,7 +59,7 @@ enum Task {
 #[derive(Args)]
 struct RunArgs {
     /// Questions to ask.
-    #[arg(long, value_delimiter = ',', default_values_t = ["fanout", "echo", "handshake", "idle", "amid", "deflate", "flood", "parting", "stalled", "burst", "heartbeats", "socketio"].map(String::from), value_name = "LIST")]
+    #[arg(long, value_delimiter = ',', default_values_t = ["fanout", "echo", "handshake", "idle", "amid", "deflate", "flood", "parting", "stalled", "beside", "burst", "heartbeats", "socketio"].map(String::from), value_name = "LIST")]
     only: Vec<String>,
     /// Contestants; `floor-send` and `floor-batch` are what the bars are drawn against.
     #[arg(

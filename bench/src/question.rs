@@ -28,6 +28,8 @@ pub enum Question {
     Parting,
     /// What it costs that nobody reads.
     Stalled,
+    /// How much longer a publication is on its way to those who read, beside those who do not.
+    Beside,
     /// What is left of a burst that left everybody behind.
     Burst,
     /// Processor time for the pings of those who say nothing.
@@ -38,7 +40,7 @@ pub enum Question {
 
 impl Question {
     /// All of them, in the order they are asked.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fanout,
         Self::Echo,
         Self::Handshake,
@@ -48,6 +50,7 @@ impl Question {
         Self::Flood,
         Self::Parting,
         Self::Stalled,
+        Self::Beside,
         Self::Burst,
         Self::Heartbeats,
         Self::Socketio,
@@ -55,7 +58,7 @@ impl Question {
 
     /// Whether it is asked of stentor alone.
     pub(crate) const fn is_of_one(self) -> bool {
-        matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Burst)
+        matches!(self, Self::Deflate | Self::Parting | Self::Stalled | Self::Beside | Self::Burst)
     }
 
     /// Whom its bars are about, where there are several kinds.
@@ -71,6 +74,7 @@ impl Question {
             | Self::Flood
             | Self::Parting
             | Self::Stalled
+            | Self::Beside
             | Self::Burst
             | Self::Heartbeats => Kind::Plain,
         }
@@ -84,7 +88,7 @@ impl Question {
             Self::Fanout | Self::Echo | Self::Handshake | Self::Idle | Self::Amid | Self::Flood => &[],
             // What the system keeps for a peer is not what is asked for.
             Self::Stalled | Self::Burst => &["--send-buffer", "16ki"],
-            Self::Parting | Self::Socketio => &[],
+            Self::Parting | Self::Beside | Self::Socketio => &[],
         }
     }
 
@@ -99,6 +103,7 @@ impl Question {
             Self::Flood => "times calm, 99 % of echoes beside one that floods",
             Self::Parting => "turns of a thousand over 5 ms",
             Self::Stalled => "MiB in all",
+            Self::Beside => "times calm, 99 % of deliveries to those who read",
             Self::Burst => "times the memory before",
             Self::Heartbeats => "% of a core",
         }
@@ -154,6 +159,7 @@ impl fmt::Display for Cell {
             Question::Flood => write!(f, "one probe, one flood"),
             Question::Parting => write!(f, "{clients} reset at once"),
             Question::Stalled => write!(f, "{clients} behind {} × {size}B", self.width),
+            Question::Beside => write!(f, "1k beside {clients} stalled"),
             Question::Burst => write!(f, "{clients}, {} × {size}B", self.width),
             Question::Heartbeats => write!(f, "{clients} every {PING_INTERVAL}"),
             Question::Socketio if self.kind == Kind::Socketio => write!(f, "{clients} of Socket.IO"),

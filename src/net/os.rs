@@ -319,7 +319,9 @@ impl Net for OsNet {
 
     fn widen(&mut self, socket: &mut OsSocket) {
         #[cfg(target_os = "linux")]
-        if self.queues.unsent.is_some() && let Some(stream) = socket.tcp() {
+        if self.queues.unsent.is_some()
+            && let Some(stream) = socket.tcp()
+        {
             // Fails when the peer is already gone, which the next write will tell.
             let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(u32::MAX);
         }

@@ -1,12 +1,16 @@
 //! What one peer is owed and has not been written: frames in order, the first perhaps half gone.
 //!
-//! Nearly every queue is empty nearly always, and one that is not mostly holds a single frame. So the front stands
-//! in the connection itself, and a deque is allocated for the second and released with the last: measured, 9 ns per
+//! Nearly every queue is empty nearly always, and one that is not mostly holds a single frame. So the last stands in the
+//! connection itself, and a deque is allocated for those before it and released with the first of them: measured, 9 ns per
 //! peer against 43 for a deque that allocates each time.
 //!
-//! Publications that follow one another come as runs of blocks ([`Frame`]), and a run that goes on takes no place of its own.
+//! Publications that follow one another come as runs of blocks ([`Frame`]), and a run that goes on takes no place of its own:
+//! for one more publication nothing is touched but the connection, however much waits.
 //!
-//! Invariants: `bytes` is the sum of what is left of all frames; a block of which a byte has been written stays
+//! Everybody who is behind is looked at for every publication, so what is asked then is counted and never summed up.
+//!
+//! Invariants: `bytes` is the sum of what is left of all frames, `blocks` that of their blocks, `replies` of what its replies
+//! weigh; a block of which a byte has been written stays
 //! until it has gone whole; nothing stands behind a close frame.
 
 use std::collections::VecDeque;
@@ -19,44 +23,60 @@ use crate::hub::frame::{Debt, Frame};
 /// Frames that wait for one socket.
 #[derive(Debug, Default)]
 pub struct SendQueue {
-    front: Option<Frame>,
-    /// Bytes of the front's first block that have been written.
+    last: Option<Frame>,
+    /// Bytes of the first block that have been written.
     gone: u32,
+    /// Blocks that wait.
+    blocks: u32,
     /// Wider than a frame's length: several of the largest may wait.
     bytes: usize,
-    /// Behind the front; the box keeps an idle connection small.
+    /// What the replies and control frames that wait weigh.
+    replies: usize,
+    /// Before the last; the box keeps an idle connection small.
     #[expect(clippy::box_collection)]
-    rest: Option<Box<VecDeque<Frame>>>,
+    earlier: Option<Box<VecDeque<Frame>>>,
 }
 
 impl SendQueue {
     /// Puts `frame` behind what waits, of which `gone` bytes have been written already if it is the first.
+    #[inline]
     pub fn push(&mut self, frame: Frame, gone: usize) {
-        self.bytes += frame.len() - gone;
-        let Some(front) = &mut self.front else {
-            self.front = Some(frame);
+        self.count(&frame);
+        self.bytes -= gone;
+        let Some(last) = &mut self.last else {
+            self.last = Some(frame);
             self.gone = gone as u32;
             return;
         };
         debug_assert_eq!(gone, 0, "only the first frame can be half gone");
-        let last = self.rest.as_mut().and_then(|rest| rest.back_mut()).unwrap_or(front);
         if let Some(frame) = last.join(frame) {
-            self.rest.get_or_insert_default().push_back(frame);
+            self.earlier.get_or_insert_default().push_back(std::mem::replace(last, frame));
         }
     }
 
     /// Puts `frame` before everything of which no byte has been written: a control frame between two others
     /// (RFC 6455 §5.4).
     pub fn push_urgent(&mut self, frame: Frame) {
-        let Some(front) = &mut self.front else { return self.push(frame, 0) };
+        if self.is_empty() {
+            return self.push(frame, 0);
+        }
+        self.count(&frame);
+        let mut begun = if self.gone > 0 { self.take_first() } else { None };
+        let later = begun.as_mut().and_then(Frame::split);
+        for frame in [later, Some(frame), begun].into_iter().flatten() {
+            match &self.last {
+                Some(_) => self.earlier.get_or_insert_default().push_front(frame),
+                None => self.last = Some(frame),
+            }
+        }
+    }
+
+    fn count(&mut self, frame: &Frame) {
         self.bytes += frame.len();
-        let (urgent, later) = if self.gone == 0 {
-            (None, Some(std::mem::replace(front, frame)))
-        } else {
-            (Some(frame), front.split())
-        };
-        let rest = self.rest.get_or_insert_default();
-        later.into_iter().chain(urgent).for_each(|frame| rest.push_front(frame));
+        self.blocks += frame.blocks() as u32;
+        if frame.is_reply() {
+            self.replies += frame.len() + FRAME_WEIGHT_BYTES;
+        }
     }
 
     /// Whether what was written last is a whole frame.
@@ -70,7 +90,7 @@ impl SendQueue {
     #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.front.is_none()
+        self.last.is_none()
     }
 
     /// Bytes that wait.
@@ -84,14 +104,15 @@ impl SendQueue {
     /// smallest frames is as bounded as one of large ones. 0 exactly when nothing waits.
     #[inline]
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub const fn weight(&self) -> usize {
         self.bytes() + self.len() * FRAME_WEIGHT_BYTES
     }
 
     /// Blocks that wait.
+    #[inline]
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.frames().map(Frame::blocks).sum()
+    pub const fn len(&self) -> usize {
+        self.blocks as usize
     }
 
     /// The bytes to be written next, as many slices as fit into `slices`; returns how many were filled.
@@ -110,27 +131,34 @@ impl SendQueue {
     pub fn advance(&mut self, n: usize, mut done: impl FnMut(Debt)) {
         debug_assert!(n <= self.bytes());
         self.bytes -= n;
-        let mut left = n;
-        while let Some(front) = &mut self.front {
-            let missing = front.block(0).len() - self.gone as usize;
+        let (mut left, mut gone) = (n, self.gone);
+        while let Some(first) = self.first_mut() {
+            let missing = first.block(0).len() - gone as usize;
             if left < missing {
-                self.gone += left as u32 + u32::from(is_made(Mutation::OffByOne) && left + 1 < missing);
+                self.gone = gone + left as u32 + u32::from(is_made(Mutation::OffByOne) && left + 1 < missing);
                 return;
             }
-            left -= missing;
-            self.gone = 0;
-            done(front.debt(0));
-            self.front = front.split().or_else(|| self.next());
+            (left, gone) = (left - missing, 0);
+            let (debt, reply) =
+                (first.debt(0), if first.is_reply() { first.len() + FRAME_WEIGHT_BYTES } else { 0 });
+            match first.split() {
+                Some(rest) => *first = rest,
+                None => drop(self.take_first()),
+            }
+            self.blocks -= 1;
+            self.replies -= reply;
+            done(debt);
         }
+        self.gone = 0;
     }
 
     /// Removes every publication of which no byte has been written, and tells `dropped` of each block.
     pub fn drop_publications(&mut self, mut dropped: impl FnMut(Debt)) {
         let gone = std::mem::take(&mut self.gone) as usize;
-        let begun = if gone > 0 { self.front.take() } else { None };
-        let rest = self.rest.take().into_iter().flat_map(|rest| *rest);
-        let waiting: Vec<Frame> = self.front.take().into_iter().chain(rest).collect();
-        self.bytes = 0;
+        let begun = if gone > 0 { self.take_first() } else { None };
+        let earlier = self.earlier.take().into_iter().flat_map(|earlier| *earlier);
+        let waiting: Vec<Frame> = earlier.chain(self.last.take()).collect();
+        (self.bytes, self.blocks, self.replies) = (0, 0, 0);
         let mut later = None;
         if let Some(mut frame) = begun {
             later = frame.split();
@@ -147,8 +175,7 @@ impl SendQueue {
 
     /// Empties the queue and tells `lost` of every block.
     pub fn clear(&mut self, mut lost: impl FnMut(Debt)) {
-        while let Some(frame) = self.front.take() {
-            self.front = self.next();
+        while let Some(frame) = self.take_first() {
             debts(&frame).for_each(&mut lost);
         }
         *self = Self::default();
@@ -162,18 +189,19 @@ impl SendQueue {
     }
 
     /// What the replies and control frames that wait weigh.
+    #[inline]
     #[must_use]
-    pub fn replies(&self) -> usize {
-        self.frames().filter(|frame| frame.is_reply()).map(|frame| frame.len() + FRAME_WEIGHT_BYTES).sum()
+    pub const fn replies(&self) -> usize {
+        self.replies
     }
 
     /// What the publications that wait weigh, without replies and control frames.
+    #[inline]
     #[must_use]
     pub fn owed(&self) -> usize {
-        let owed = self.frames().filter(|frame| !frame.is_reply());
-        let whole: usize = owed.map(|frame| frame.len() + frame.blocks() * FRAME_WEIGHT_BYTES).sum();
-        let is_begun = self.front.as_ref().is_some_and(|front| !front.is_reply());
-        whole - if is_begun { self.gone as usize } else { 0 }
+        // A reply that has begun weighs as much as before.
+        let is_reply_begun = self.frames().next().is_some_and(Frame::is_reply);
+        self.weight() + if is_reply_begun { self.gone as usize } else { 0 } - self.replies
     }
 
     /// Publications that wait, those of a half-written block included.
@@ -183,17 +211,24 @@ impl SendQueue {
     }
 
     fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.front.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
+        self.earlier.iter().flat_map(|earlier| earlier.iter()).chain(&self.last)
     }
 
-    /// The next one behind the front; the deque goes with its last frame.
-    fn next(&mut self) -> Option<Frame> {
-        let rest = self.rest.as_mut()?;
-        let next = rest.pop_front();
-        if rest.is_empty() {
-            self.rest = None;
+    fn first_mut(&mut self) -> Option<&mut Frame> {
+        match &mut self.earlier {
+            Some(earlier) => earlier.front_mut(),
+            None => self.last.as_mut(),
         }
-        next
+    }
+
+    /// Takes the first frame off; the deque goes with its last.
+    fn take_first(&mut self) -> Option<Frame> {
+        let Some(earlier) = &mut self.earlier else { return self.last.take() };
+        let first = earlier.pop_front();
+        if earlier.is_empty() {
+            self.earlier = None;
+        }
+        first
     }
 }
 
@@ -217,6 +252,11 @@ mod tests {
         let mut slices = [IoSlice::new(&[]); 64];
         let filled = queue.slices(&mut slices);
         slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    /// What is left of all frames, summed up.
+    fn waiting_bytes(queue: &SendQueue) -> usize {
+        queue.frames().map(Frame::len).sum::<usize>() - queue.gone as usize
     }
 
     #[test]
@@ -259,7 +299,7 @@ mod tests {
     #[test]
     fn blocks_of_a_strip_take_one_place_and_leave_one_by_one() {
         let (mut queue, strip) = run(5);
-        assert!(queue.rest.is_none(), "one frame is the front");
+        assert!(queue.earlier.is_none(), "one frame is the last");
         assert_eq!((queue.len(), queue.publications(), queue.bytes()), (5, 5, 10));
         queue.advance(3, drop);
         queue.push_urgent(Frame::reply(b"P"));
@@ -275,13 +315,44 @@ mod tests {
     fn an_empty_queue_owns_nothing() {
         let mut queue = SendQueue::default();
         (0..5).for_each(|_| queue.push(publication(b"xy"), 0));
-        assert!(queue.rest.is_some());
+        assert!(queue.earlier.is_some());
         queue.advance(10, drop);
-        assert!(queue.is_empty() && queue.rest.is_none());
-        assert_eq!(size_of::<SendQueue>(), 48);
+        assert!(queue.is_empty() && queue.earlier.is_none());
+        assert_eq!(size_of::<SendQueue>(), 56);
+    }
+
+    /// What is counted, summed up: blocks, replies, and what is owed.
+    fn summed(queue: &SendQueue) -> [usize; 3] {
+        let weight = |frame: &Frame| frame.len() + frame.blocks() * FRAME_WEIGHT_BYTES;
+        let of = |is_reply| {
+            queue.frames().filter(move |frame| frame.is_reply() == is_reply).map(weight).sum::<usize>()
+        };
+        let is_owed_begun = queue.frames().next().is_some_and(|first| !first.is_reply());
+        let gone = if is_owed_begun { queue.gone as usize } else { 0 };
+        [queue.frames().map(Frame::blocks).sum(), of(true), of(false) - gone]
     }
 
     proptest! {
+        /// Whatever is queued, written and dropped, in whatever order.
+        #[test]
+        fn what_is_counted_is_what_is_there(steps in prop::collection::vec((0..5u8, 1..40usize), 1..60)) {
+            let (mut queue, strip) = (SendQueue::default(), Rc::new(Strip::default()));
+            for (step, n) in steps {
+                match step {
+                    0 => queue.push(publication(&vec![0; n]), 0),
+                    1 => queue.push(Frame::reply(&vec![0; n]), if queue.is_empty() { n / 2 } else { 0 }),
+                    2 => queue.push_urgent(Frame::reply(&vec![0; n])),
+                    3 => queue.advance(n.min(queue.bytes()), drop),
+                    _ if n < 5 => queue.drop_publications(drop),
+                    _ => if let Some(place) = strip.append(&Rc::new(vec![0; n]), 1, EntryId::NONE) {
+                        queue.push(Frame::on(&strip, place), 0);
+                    },
+                }
+                prop_assert_eq!([queue.len(), queue.replies(), queue.owed()], summed(&queue));
+                prop_assert_eq!(queue.bytes(), waiting_bytes(&queue));
+            }
+        }
+
         /// However the socket cuts the writes, and whatever of it lies on a strip: the bytes leave in order, and every block
         /// is reported once.
         #[test]

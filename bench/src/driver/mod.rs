@@ -20,6 +20,7 @@ mod fleet;
 mod flood;
 pub mod frames;
 mod handshake;
+mod paced;
 mod socketio;
 mod upgrade;
 
@@ -31,6 +32,7 @@ pub use fanout::fanout;
 pub use fleet::{Fleet, Trust, raise_descriptor_limit};
 pub use flood::{Flooder, flood};
 pub use handshake::{HANDSHAKES_AT_ONCE, handshake};
+pub use paced::paced;
 pub use socketio::Relay;
 
 /// How long nothing at all may come before we call the rest lost.
