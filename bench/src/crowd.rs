@@ -48,6 +48,10 @@ pub fn stalled(running: &Running, clients: usize, messages: usize) -> Result<f64
 /// How long deliveries to a thousand who read take while nobody else is there, and beside `clients` who read nothing and were
 /// left behind by a mebibyte; in turn, twice, publications of 1 KiB for `duration` each time.
 ///
+/// A system asks those who take nothing again and again whether they do (window probes, RFC 9293 §3.8.6.1): after 0.2 s, then after
+/// twice as long each time. Ten thousand who fell behind at once are all asked at once, whoever the server is. So what is
+/// measured begins when that has become rare: after ten times `duration`, at most 14 s.
+///
 /// # Errors
 /// When somebody is not let in, or not everybody falls behind.
 pub fn beside(running: &Running, clients: usize, duration: Duration) -> Result<[Vec<Duration>; 2], Failure> {
@@ -55,6 +59,7 @@ pub fn beside(running: &Running, clients: usize, duration: Duration) -> Result<[
     // The readers' turn takes a third of it.
     const INTERVAL: Duration = Duration::from_millis(20);
     const LARGE: [usize; 2] = [16 << 10, 64];
+    const PROBES: Duration = Duration::from_secs(14);
     let mut readers = Fleet::connect(running.address(), "/broadcast", READERS, Trust::Nothing)?;
     let count = duration.div_duration_f64(INTERVAL).ceil() as usize;
     driver::paced(&mut readers, MESSAGE_BYTES, count, INTERVAL)?;
@@ -67,6 +72,7 @@ pub fn beside(running: &Running, clients: usize, duration: Duration) -> Result<[
         if behind != clients as u64 {
             return Err(io::Error::other(format!("{behind} of {clients} are behind")).into());
         }
+        thread::sleep((duration * 10).min(PROBES));
         times[1].extend(driver::paced(&mut readers, MESSAGE_BYTES, count, INTERVAL)?);
         drop(stalled);
         wait(running, |stats| number(stats, "connections") == READERS as u64 + 1)?;

@@ -16,6 +16,7 @@ use super::framed;
 use super::ledger::{EntryId, Ledger, Unpaid};
 use super::publication::{Item, Range, Segment};
 use super::topics::{Departing, TopicId, Topics};
+use super::walk::{Place, Walk};
 use crate::base::id::ConnId;
 use crate::base::tick::Nanos;
 use crate::socketio::bridge;
@@ -35,9 +36,7 @@ pub struct Delivery {
     mixed: Option<Box<Mixed>>,
     /// Nobody joined in between and everybody hears itself: all are owed the whole.
     is_whole: bool,
-    start: u32,
-    walked: u32,
-    circle: u32,
+    walk: Walk,
     entry: EntryId,
     /// Subscribers it is owed to that have not been visited, and deliveries that nobody was found for.
     unvisited: u32,
@@ -77,7 +76,7 @@ impl Form {
 pub enum Step {
     /// This subscriber is owed the ranges that [`Delivery::frames`] tells.
     Visit(ConnId),
-    /// Nobody stands here, or nobody who is owed anything.
+    /// Nobody stands here, or nobody who is owed anything now.
     Skip,
     /// The circle is closed.
     Done,
@@ -103,9 +102,10 @@ impl Delivery {
             return None;
         }
         let mixed = Mixed::of(compressors, &departing);
-        let Departing { bytes, items, start, live, .. } = departing;
+        let Departing { bytes, items, start, live, behind, .. } = departing;
         let (oldest, newest) = (items.first()?, items.last()?);
         let circle = newest.heard_before;
+        let walk = Walk::begin(start, circle, behind);
         let newcomers = topics.members(topic).iter().skip(circle as usize).filter(|id| !id.is_none()).count();
         let unvisited = live - newcomers as u32;
         let entry = ledger.open(oldest.published_ns, items.len() as u32, unvisited);
@@ -115,9 +115,7 @@ impl Delivery {
             topic,
             form: Form::new(bytes, Vec::new()),
             is_whole,
-            start: if circle == 0 { 0 } else { start % circle },
-            walked: 0,
-            circle,
+            walk,
             entry,
             unvisited,
             unclaimed,
@@ -133,14 +131,11 @@ impl Delivery {
     /// The next subscriber round the circle, found in `members` of the topic.
     #[inline]
     pub fn step(&mut self, members: &[ConnId], ledger: &mut Ledger, now: Nanos) -> Step {
-        if self.walked == self.circle {
-            return Step::Done;
-        }
-        let mut position = self.start + self.walked;
-        if position >= self.circle {
-            position -= self.circle;
-        }
-        self.walked += 1;
+        let position = match self.walk.step() {
+            Place::At(position) => position,
+            Place::Others => return Step::Skip,
+            Place::End => return Step::Done,
+        };
         let id = members.get(position as usize).copied().unwrap_or(ConnId::NONE);
         if id.is_none() {
             return Step::Skip;
@@ -203,10 +198,9 @@ impl Delivery {
         self.items.len()
     }
 
-    /// Where it began, how far it has come, and how long the circle is.
-    #[must_use]
-    pub const fn progress(&self) -> (u32, u32, u32) {
-        (self.start, self.walked, self.circle)
+    /// How far it has come.
+    pub(super) const fn walk(&self) -> &Walk {
+        &self.walk
     }
 
     /// Whether what the subscriber of the last visit is owed holds compressed frames, which its window takes in.

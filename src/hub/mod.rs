@@ -23,6 +23,7 @@ mod memberships;
 pub mod outbox;
 mod publication;
 pub mod topics;
+mod walk;
 
 pub use crate::ws::{CloseCode, Kind};
 pub use publication::Range;
@@ -378,6 +379,29 @@ mod tests {
             firsts.push(deliver(&mut hub)[0].0);
         }
         assert_eq!(firsts, [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn who_is_behind_comes_last_until_it_has_caught_up() {
+        let mut hub = Hub::default();
+        let sea = hub.topics.join(id(0), "sea");
+        (1..4).for_each(|n| {
+            hub.topics.join(id(n), "sea");
+        });
+        let order = |hub: &mut Hub| {
+            hub.publish(sea, Kind::Text, b"x", ConnId::NONE, 0);
+            deliver(hub).into_iter().map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        hub.topics.lag(id(0), true);
+        hub.topics.lag(id(2), true);
+        assert_eq!(order(&mut hub), [1, 3, 0, 2]);
+        assert_eq!(order(&mut hub), [1, 3, 2, 0]);
+        hub.topics.lag(id(2), false);
+        assert_eq!(order(&mut hub), [2, 3, 1, 0]);
+        hub.topics.leave_all(id(0));
+        hub.topics.join(id(0), "sea");
+        assert_eq!(order(&mut hub), [3, 0, 1, 2], "it comes anew, at the end of the circle");
+        assert!(hub.ledger.balances() && !hub.is_busy());
     }
 
     #[test]

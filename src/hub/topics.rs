@@ -28,8 +28,8 @@ use super::frame::Strip;
 use super::history::{Histories, HistoryId};
 use super::memberships::{Membership, Memberships};
 use super::publication::{Item, Segment};
+use super::walk::{Marks, Walk};
 use crate::base::id::ConnId;
-use owing::Progress;
 
 /// Bytes of publications that leave in one write. Large enough for a hundred messages of a kilobyte, small
 /// enough that a peer with room for nothing else has room for one.
@@ -79,7 +79,9 @@ pub(super) struct Topic {
     pub(super) waiting: VecDeque<Segment>,
     in_delivery: bool,
     /// How far the delivery under way had come at the end of its last slice.
-    progress: Progress,
+    progress: Walk,
+    /// Who is behind, as far as is known.
+    behind: Marks,
     /// Where what is published here is remembered, if it is.
     history: Option<HistoryId>,
     /// In each dialect, the blocks that those who are behind are owed. As long as there are such peers.
@@ -100,6 +102,7 @@ pub(super) struct Departing<'t> {
     /// If anybody is absent: how many publications had begun before.
     pub(super) overheard: Option<u64>,
     pub(super) dialects: &'t Dialects,
+    pub(super) behind: &'t Marks,
 }
 
 impl Topics {
@@ -242,6 +245,19 @@ impl Topics {
         self.speak(id, Dialect::Raw);
     }
 
+    /// From now on `id` comes last in the topics in which it is now, since it has not taken what it was sent before; or no longer.
+    pub fn lag(&mut self, id: ConnId, is_behind: bool) {
+        let Some(memberships) = self.memberships.get(id.index as usize) else { return };
+        let more = memberships.more.iter().flat_map(|more| more.iter());
+        for Membership { topic, position } in std::iter::once(&memberships.first).chain(more) {
+            if let Some(room) = self.topics.get_mut(topic.0 as usize)
+                && room.subscribers.get(*position as usize) == Some(&id)
+            {
+                room.behind.set(*position, is_behind);
+            }
+        }
+    }
+
     /// The topic whose turn it is to be delivered.
     pub(super) fn next_busy(&mut self) -> Option<TopicId> {
         self.busy.pop_front()
@@ -260,7 +276,7 @@ impl Topics {
         let Segment { bytes, items, first } = room.waiting.pop_front()?;
         self.waiting_bytes -= bytes.len();
         room.in_delivery = true;
-        room.progress = Progress::NONE;
+        room.progress = Walk::NONE;
         let bytes = Rc::new(bytes);
         let mut label = "";
         if let Some(history) = room.history.filter(|_| first > 0) {
@@ -271,8 +287,8 @@ impl Topics {
         room.start = start + 1;
         let overheard = (room.absent > 0).then_some(room.begun);
         room.begun += items.len() as u64;
-        let (live, dialects) = (room.live, &room.dialects);
-        Some(Departing { bytes, items, first, label, start, live, overheard, dialects })
+        let (live, dialects, behind) = (room.live, &room.dialects, &room.behind);
+        Some(Departing { bytes, items, first, label, start, live, overheard, dialects, behind })
     }
 
     /// A delivery of `topic` is over: it queues up again if more waits, and ends if nobody is left.
@@ -307,7 +323,8 @@ impl Topics {
             begun: 0,
             waiting: VecDeque::new(),
             in_delivery: false,
-            progress: Progress::NONE,
+            progress: Walk::NONE,
+            behind: Marks::default(),
             history: None,
             strips: Default::default(),
             start: 0,
@@ -328,6 +345,7 @@ impl Topics {
         let room = &mut self.topics[topic.0 as usize];
         room.subscribers[position as usize] = ConnId::NONE;
         room.dialects.leave(position as usize);
+        room.behind.set(position, false);
         room.live -= 1;
         self.changes.note(&room.name);
         self.end_if_deserted(topic);
@@ -361,6 +379,7 @@ impl Topics {
             if !id.is_none() {
                 room.subscribers[kept as usize] = id;
                 room.dialects.move_to(position, kept as usize);
+                room.behind.move_to(position as u32, kept);
                 self.memberships[id.index as usize].move_to(topic, kept);
                 kept += 1;
             }

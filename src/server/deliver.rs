@@ -2,7 +2,7 @@
 //!
 //! A frame goes straight from where it was encoded into the socket; only what the socket does not take is queued.
 //! Subscribers are visited in the order they came, everything a topic owes one of them at once, while its connection
-//! is in the cache.
+//! is in the cache; those who are behind with what was sent before come last.
 //!
 //! Invariants: a turn visits at most [`DELIVERIES_MAX`] subscribers and sends them at most [`DELIVERY_BYTES_MAX`];
 //! every visit ends in the ledger as written, queued or dropped.
@@ -299,17 +299,6 @@ impl<N: Net, S: Service> Worker<N, S> {
         }
         if !waited && !connection.queue.is_empty() {
             slow.push(id);
-        }
-    }
-
-    /// A queue has begun to wait: if nothing moves for the stall timeout, the peer is given up.
-    pub(super) fn watch_stall(&mut self, id: ConnId) {
-        let now = Tick::of(self.now);
-        let Some(connection) = self.roster.get(id) else { return };
-        connection.progress = now;
-        self.behind.entry(id).or_insert(now);
-        if self.config.stall_timeout > 0 {
-            self.arm(id, now.after(self.config.stall_timeout));
         }
     }
 }

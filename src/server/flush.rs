@@ -123,10 +123,23 @@ impl<N: Net, S: Service> Worker<N, S> {
         true
     }
 
+    /// A queue has begun to wait: if nothing moves for the stall timeout, the peer is given up.
+    pub(super) fn watch_stall(&mut self, id: ConnId) {
+        let now = Tick::of(self.now);
+        let Some(connection) = self.roster.get(id) else { return };
+        connection.progress = now;
+        self.behind.entry(id).or_insert(now);
+        self.hub.topics.lag(id, true);
+        if self.config.stall_timeout > 0 {
+            self.arm(id, now.after(self.config.stall_timeout));
+        }
+    }
+
     /// The queue has emptied: a peer that missed something is told how much.
     fn caught_up(&mut self, id: ConnId) {
         let Some(connection) = self.roster.get(id) else { return };
         self.behind.remove(&id);
+        self.hub.topics.lag(id, false);
         let missed = std::mem::take(&mut connection.missed);
         if missed > 0 && connection.stage == Stage::Open && !is_made(Mutation::GapNotTold) {
             let mut frame = Vec::new();

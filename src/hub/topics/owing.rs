@@ -1,31 +1,11 @@
 //! What one subscriber is still owed: whether a word to it would overtake something.
 //!
-//! Invariant: while a delivery is under way positions do not move, so what it has passed is told from two numbers.
+//! Invariant: while a delivery is under way positions do not move, so what it has passed is told from its walk.
 
 use super::{TopicId, Topics};
 use crate::base::id::ConnId;
 use crate::hub::delivery::Delivery;
 use crate::hub::memberships::Membership;
-
-/// How far round the circle a delivery has come.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Progress {
-    start: u32,
-    walked: u32,
-    circle: u32,
-}
-
-impl Progress {
-    /// It has not come to anybody.
-    pub(super) const NONE: Self = Self { start: 0, walked: 0, circle: u32::MAX };
-
-    /// Whether nothing of the delivery will come to whoever stands at `position`: it came later, or has had it.
-    const fn has_passed(self, position: u32) -> bool {
-        let Self { start, walked, circle } = self;
-        let place = if position < start { position + (circle - start) } else { position - start };
-        position >= circle || place < walked
-    }
-}
 
 impl Topics {
     /// The topics in which `id` is owed something that has not been brought to it, each with how many publications there have been
@@ -66,8 +46,7 @@ impl Topics {
     /// A slice of this delivery is done.
     pub(in crate::hub) fn note_progress(&mut self, delivery: &Delivery) {
         if let Some(room) = self.topics.get_mut(delivery.topic().0 as usize) {
-            let (start, walked, circle) = delivery.progress();
-            room.progress = Progress { start, walked, circle };
+            room.progress = delivery.walk().clone();
         }
     }
 }
