@@ -317,8 +317,8 @@ impl Net for OsNet {
         }
     }
 
+    #[cfg(target_os = "linux")]
     fn widen(&mut self, socket: &mut OsSocket) {
-        #[cfg(target_os = "linux")]
         if self.queues.unsent.is_some()
             && let Some(stream) = socket.tcp()
         {

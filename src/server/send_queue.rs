@@ -10,8 +10,7 @@
 //! Everybody who is behind is looked at for every publication, so what is asked then is counted and never summed up.
 //!
 //! Invariants: `bytes` is the sum of what is left of all frames, `blocks` that of their blocks, `replies` of what its replies
-//! weigh; a block of which a byte has been written stays
-//! until it has gone whole; nothing stands behind a close frame.
+//! weigh; a block of which a byte has been written stays until it has gone whole; nothing stands behind a close frame.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -199,6 +198,9 @@ impl SendQueue {
     #[inline]
     #[must_use]
     pub fn owed(&self) -> usize {
+        if self.replies == 0 {
+            return self.weight();
+        }
         // A reply that has begun weighs as much as before.
         let is_reply_begun = self.frames().next().is_some_and(Frame::is_reply);
         self.weight() + if is_reply_begun { self.gone as usize } else { 0 } - self.replies
