@@ -312,6 +312,13 @@ mod tests {
         ConnId { index, serial: index }
     }
 
+    /// A topic with so many in it, from 0 on.
+    fn sea(members: u32) -> (Hub, TopicId) {
+        let mut hub = Hub::default();
+        let sea = (0..members).map(|n| hub.topics.join(id(n), "sea")).last().expect("somebody");
+        (hub, sea)
+    }
+
     /// Walks everything that waits and says who got which bytes.
     fn deliver(hub: &mut Hub) -> Vec<(u32, Vec<u8>)> {
         let mut got = Vec::new();
@@ -355,11 +362,7 @@ mod tests {
 
     #[test]
     fn who_leaves_before_its_turn_has_departed() {
-        let mut hub = Hub::default();
-        let sea = hub.topics.join(id(0), "sea");
-        (1..5).for_each(|n| {
-            hub.topics.join(id(n), "sea");
-        });
+        let (mut hub, sea) = sea(5);
         hub.publish(sea, Kind::Binary, b"x", ConnId::NONE, 0);
         hub.topics.leave_all(id(3));
         assert_eq!(deliver(&mut hub).len(), 4);
@@ -383,11 +386,7 @@ mod tests {
 
     #[test]
     fn who_is_behind_comes_last_until_it_has_caught_up() {
-        let mut hub = Hub::default();
-        let sea = hub.topics.join(id(0), "sea");
-        (1..4).for_each(|n| {
-            hub.topics.join(id(n), "sea");
-        });
+        let (mut hub, sea) = sea(4);
         let order = |hub: &mut Hub| {
             hub.publish(sea, Kind::Text, b"x", ConnId::NONE, 0);
             deliver(hub).into_iter().map(|(index, _)| index).collect::<Vec<_>>()
